@@ -1,0 +1,54 @@
+//! Samples as columns: floats apart from native histograms, each in time order.
+
+use super::{Histogram, Timestamp};
+use std::sync::Arc;
+
+/// The bits of the NaN that says "this series ended here". Any other NaN is an ordinary value.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The staleness marker as a value.
+pub const STALE_NAN: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// Whether a value is the staleness marker, told by its bits.
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// A native histogram at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    pub timestamp: Timestamp,
+    /// Shared, because a query hands it on unchanged far more often than it computes with it.
+    pub histogram: Arc<Histogram>,
+}
+
+/// The samples of one series: `timestamps[i]` belongs to `values[i]`. A reader clears and refills one of these for
+/// every series, so reading allocates once a query and not once a series.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Samples {
+    pub timestamps: Vec<Timestamp>,
+    pub values: Vec<f64>,
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl Samples {
+    pub fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
+        self.histograms.clear();
+    }
+
+    pub fn push(&mut self, timestamp: Timestamp, value: f64) {
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+
+    /// Floats and histograms together.
+    pub fn len(&self) -> usize {
+        self.timestamps.len() + self.histograms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,9 @@
+//! PromQL: from text to columns.
+//!
+//! 1. [`parser`] turns text into the tree of [`ast`], checks types against [`functions::FUNCTIONS`] and reports errors
+//!    with line and column. Pure.
+//! 2. [`eval`] turns the tree into nodes that answer series by series over all steps.
+//! 3. [`Engine`](engine::Engine) runs both under limits, on a fixed pool.
+
+pub mod ast;
+pub mod functions;

@@ -1,0 +1,4 @@
+//! What could be in `std`: no domain word lives here.
+
+pub mod bytes;
+pub mod clock;

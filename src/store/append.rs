@@ -1,0 +1,160 @@
+//! The write side: batches, what became of them, and the ticket that says when they are durable.
+
+use super::StoreError;
+use crate::model::{Histogram, Labels, Timestamp};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Names a series for as long as the store holds it; never given to another label set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u64);
+
+/// Which sample stays where two differ at the same series and timestamp. Equal ones are never a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflict {
+    /// The first stays, the second is refused: scrapes and remote write.
+    #[default]
+    Refuse,
+    /// The last wins: pushes and imports.
+    Overwrite,
+}
+
+/// The small-state trees. `docs/formats/state.md` lists their keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Tree {
+    PushGroups = 1,
+    Jobs = 2,
+    Cursors = 3,
+}
+
+/// "This value, as if sampled every `step_ms`, until closed."
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RunChange {
+    /// Begins a run at `first`. An open run of the series ends before it, without a staleness marker; one that holds
+    /// the same bits simply goes on.
+    Open { series: SeriesId, value: f64, first: Timestamp, step_ms: i64 },
+    /// Ends the open run before `at` and leaves a staleness marker there. Nothing happens where none is open.
+    Close { series: SeriesId, at: Timestamp },
+}
+
+/// A change of one key of small state; `None` removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    pub tree: Tree,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// What is written at once: one log record, all or nothing after a crash.
+#[derive(Debug, Clone, Default)]
+pub struct WriteBatch {
+    pub conflict: Conflict,
+    /// Float samples as columns: `series[i]`, `timestamps[i]`, `values[i]`. Samples of one source and timestamp
+    /// stand together: they will share a clock.
+    pub series: Vec<SeriesId>,
+    pub timestamps: Vec<Timestamp>,
+    pub values: Vec<f64>,
+    pub histograms: Vec<(SeriesId, Timestamp, Arc<Histogram>)>,
+    pub runs: Vec<RunChange>,
+    pub state: Vec<StateChange>,
+}
+
+impl WriteBatch {
+    pub fn push(&mut self, series: SeriesId, timestamp: Timestamp, value: f64) {
+        self.series.push(series);
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+
+    /// Float samples and histograms.
+    pub fn samples(&self) -> usize {
+        self.series.len() + self.histograms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.samples() == 0 && self.runs.is_empty() && self.state.is_empty()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.series.clear();
+        self.timestamps.clear();
+        self.values.clear();
+        self.histograms.clear();
+        self.runs.clear();
+        self.state.clear();
+    }
+}
+
+/// Why a sample was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum RefusalReason {
+    #[error("duplicate sample for timestamp {timestamp}; overrides not allowed: existing {existing}, new value {new}")]
+    Duplicate { timestamp: Timestamp, existing: f64, new: f64 },
+    #[error("duplicate histogram for timestamp {timestamp}; overrides not allowed")]
+    DuplicateHistogram { timestamp: Timestamp },
+    #[error("too old sample: {timestamp} is before the retention's edge at {oldest}")]
+    TooOld { timestamp: Timestamp, oldest: Timestamp },
+    /// The id is unknown or its series has left memory: resolve the labels again and retry.
+    #[error("the series is not known any more")]
+    UnknownSeries,
+}
+
+/// One refused sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Refusal {
+    /// Index into the float columns, or, from their length on, into `histograms`.
+    pub index: usize,
+    pub reason: RefusalReason,
+}
+
+/// What became of a batch: everything not named in `refused` is stored.
+#[derive(Debug)]
+pub struct Outcome {
+    pub refused: Vec<Refusal>,
+    pub ticket: Ticket,
+}
+
+/// Done when the batch would survive a power cut.
+#[derive(Debug)]
+pub struct Ticket(Option<oneshot::Receiver<Result<(), StoreError>>>);
+
+impl Ticket {
+    /// For stores that have nothing to wait for, and for batches that changed nothing.
+    pub fn done() -> Ticket {
+        Ticket(None)
+    }
+
+    /// A ticket and its other end; dropping that end means the store stopped.
+    pub fn pending() -> (oneshot::Sender<Result<(), StoreError>>, Ticket) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Ticket(Some(receiver)))
+    }
+
+    /// Waits without holding a thread. An error means: not durable, do not acknowledge.
+    pub async fn wait(self) -> Result<(), StoreError> {
+        match self.0 {
+            None => Ok(()),
+            Some(receiver) => receiver.await.unwrap_or(Err(StoreError::Stopped)),
+        }
+    }
+
+    /// As [`Ticket::wait`], outside a runtime.
+    pub fn wait_blocking(self) -> Result<(), StoreError> {
+        match self.0 {
+            None => Ok(()),
+            Some(receiver) => receiver.blocking_recv().unwrap_or(Err(StoreError::Stopped)),
+        }
+    }
+}
+
+/// The write side of a store. Calls return at once; durability is the ticket's matter.
+pub trait Appendable: Send + Sync {
+    /// The id of a label set, which is created where it is new. Valid until the series has left memory, which shows
+    /// as [`RefusalReason::UnknownSeries`]. Fails at the series limit.
+    fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError>;
+
+    /// Applies the batch: visible to queries on return, durable when the ticket is done.
+    fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError>;
+}

@@ -1,0 +1,23 @@
+//! The store: where samples, runs and small state are kept, behind two narrow traits.
+//!
+//! 1. [`Appendable`] takes a [`WriteBatch`]: samples, native histograms, runs and state changes, atomically, and
+//!    gives a [`Ticket`] that is done once the batch would survive a power cut.
+//! 2. [`Queryable`] finds series by matchers and reads them into the caller's columns.
+//! 3. [`StateStore`] reads back the small state (push groups, cursors, jobs) that batches changed.
+//! 4. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
+//!    [`mirror`], [`kv`] the only user of sled.
+//!
+//! Invariant: `ingest` alone calls [`Appendable`]; nothing here knows PromQL, HTTP or a wire format.
+
+mod append;
+mod error;
+
+pub mod memory;
+
+mod query;
+
+pub use append::{
+    Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,
+};
+pub use error::StoreError;
+pub use query::{Hints, LabelCount, Queryable, SeriesSet, StateStore, StoreStatus};

@@ -1,0 +1,89 @@
+//! The read side: find series by matchers, read their samples into the caller's columns.
+
+use super::{StoreError, append::Tree};
+use crate::model::{Labels, Matcher, Samples, TimeRange, Timestamp};
+use std::sync::Arc;
+
+/// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// The function right around the selector, such as `rate`.
+    pub function: Option<&'static str>,
+    /// The distance between evaluations; 0 for an instant query.
+    pub step_ms: i64,
+    /// The window of a range selector; 0 for an instant selector.
+    pub range_ms: i64,
+    /// Labels of the aggregation right around it.
+    pub grouping: Vec<String>,
+    /// Whether `grouping` is kept (`by`) or dropped (`without`).
+    pub by: bool,
+    /// Series beyond this are not resolved: for callers that list and do not compute. 0 means all.
+    pub series_max: usize,
+}
+
+/// The series a selection found, sorted by labels. Samples are decoded only when asked for, by index, from any
+/// thread: workers share one set and take different indexes.
+pub trait SeriesSet: Send + Sync {
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The labels of series `index`, by reference.
+    fn labels(&self, index: usize) -> &Labels;
+
+    /// Appends the samples of series `index` within the selected range to `samples`, in time order, each timestamp
+    /// once a column, staleness markers included bit by bit.
+    fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError>;
+}
+
+/// The read side of a store.
+pub trait Queryable: Send + Sync {
+    /// Finds the series matching `matchers` that may have samples in `range`, sorted by labels.
+    fn select(&self, range: TimeRange, matchers: &[Matcher], hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError>;
+
+    /// Sorted unique label names of the series matching (all, where `matchers` is empty).
+    fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError>;
+
+    /// Sorted unique values of one label over the series matching.
+    fn label_values(&self, name: &str, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError>;
+
+    /// Counts for the status page; the lists hold at most `limit` entries, largest first.
+    fn status(&self, limit: usize) -> Result<StoreStatus, StoreError>;
+}
+
+/// Reads the small state that batches changed. Committed or not, a change is visible as soon as its append returned.
+pub trait StateStore: Send + Sync {
+    fn state(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// All keys that begin with `prefix`, in order.
+    fn state_scan(&self, tree: Tree, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)>;
+}
+
+/// A name and how often, or how many bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelCount {
+    pub name: String,
+    pub value: u64,
+}
+
+/// The figures of `/api/v1/status/tsdb`.
+#[derive(Debug, Clone, Default)]
+pub struct StoreStatus {
+    pub series: u64,
+    pub label_pairs: u64,
+    pub chunks: u64,
+    /// Of the samples in memory; `None` where there are none.
+    pub oldest: Option<Timestamp>,
+    pub newest: Option<Timestamp>,
+    pub series_by_metric: Vec<LabelCount>,
+    pub values_by_label: Vec<LabelCount>,
+    pub bytes_by_label: Vec<LabelCount>,
+    pub series_by_pair: Vec<LabelCount>,
+    /// Damaged log records and chunks met since the start; their data is lost, everything else is served.
+    pub damaged: u64,
+    pub log_bytes: u64,
+    pub window_files: u64,
+    pub window_file_bytes: u64,
+}
