@@ -7,7 +7,7 @@
 //! 4. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
 //!    [`mirror`], [`kv`] the only user of sled.
 //!
-//! Invariant: `ingest` alone calls [`Appendable`]; nothing here knows PromQL, HTTP or a wire format.
+//! Invariant: samples come through `ingest` alone; nothing here knows PromQL, HTTP or a wire format.
 
 mod append;
 mod error;
@@ -21,3 +21,8 @@ pub use append::{
 };
 pub use error::StoreError;
 pub use query::{Hints, LabelCount, Queryable, SeriesSet, StateStore, StoreStatus};
+
+/// All of a store, for those who need more than one side of it.
+pub trait Store: Appendable + Queryable + StateStore {}
+
+impl<T: Appendable + Queryable + StateStore> Store for T {}
