@@ -16,6 +16,8 @@ pub mod memory;
 
 mod query;
 
+pub mod tsdb;
+
 pub use append::{
     Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,
 };
