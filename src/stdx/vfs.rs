@@ -43,6 +43,11 @@ pub trait Vfs: Send + Sync {
     /// Length of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
 
+    /// The whole file as it is now, to read from many threads. It must not be changed as long as this lives.
+    fn map(&self, path: &Path) -> io::Result<Box<dyn FileBytes>> {
+        Ok(Box::new(self.read(path)?))
+    }
+
     /// The whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, OpenMode::Read)?;
@@ -50,6 +55,17 @@ pub trait Vfs: Send + Sync {
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
+    }
+}
+
+/// The bytes of a whole file.
+pub trait FileBytes: Send + Sync {
+    fn bytes(&self) -> &[u8];
+}
+
+impl FileBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
     }
 }
 
@@ -132,8 +148,27 @@ impl Vfs for RealVfs {
         File::open(dir)?.sync_all()
     }
 
+    fn map(&self, path: &Path) -> io::Result<Box<dyn FileBytes>> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Box::new(Vec::new()));
+        }
+        // SAFETY: the caller promises that nobody changes the file; what is mapped here is written once, synced and
+        // renamed into place.
+        let map = unsafe { memmap2::Mmap::map(&file) }?;
+        Ok(Box::new(Mapped(map)))
+    }
+
     fn length(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(path)?.len())
+    }
+}
+
+struct Mapped(memmap2::Mmap);
+
+impl FileBytes for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -11,11 +11,11 @@
 
 mod append;
 mod error;
-
+pub mod kv;
 pub mod memory;
-
+#[cfg(test)]
+pub mod mirror;
 mod query;
-
 pub mod tsdb;
 
 pub use append::{

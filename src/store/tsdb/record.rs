@@ -144,11 +144,7 @@ fn push_timestamps(out: &mut Vec<u8>, timestamps: &[i64]) {
 }
 
 /// Reads a batch into `batch`, which is cleared first. `None` where damaged or where its layout is unknown.
-pub fn take_batch(
-    mut input: &[u8],
-    layouts: &HashMap<u64, Arc<[SeriesId]>>,
-    batch: &mut WriteBatch,
-) -> Option<()> {
+pub fn take_batch(mut input: &[u8], layouts: &HashMap<u64, Arc<[SeriesId]>>, batch: &mut WriteBatch) -> Option<()> {
     batch.clear();
     let [conflict] = take_array(&mut input)?;
     batch.conflict = if conflict == 1 { Conflict::Overwrite } else { Conflict::Refuse };

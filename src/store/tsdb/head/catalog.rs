@@ -220,7 +220,7 @@ impl Inner {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| (entry.id, &entry.labels))
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_labels.len()
     }
 }
@@ -271,6 +271,6 @@ mod tests {
         assert_eq!(catalog.id_of(&labels("b")).unwrap(), second);
         let fresh = catalog.id_of(&labels("a")).unwrap();
         assert!(fresh.slot() < 2);
-        assert_eq!(catalog.read().len(), 2);
+        assert_eq!(catalog.read().count(), 2);
     }
 }

@@ -26,8 +26,6 @@ pub struct Chunk {
 pub struct Late {
     pub offset: u32,
     pub value: f64,
-    /// Wins over a sample of the same time.
-    pub overwrites: bool,
 }
 
 /// What most series do not have.
@@ -35,10 +33,8 @@ pub struct Late {
 pub struct Extra {
     /// Chunks before the current one, on clocks the series has left.
     pub closed: Vec<Chunk>,
-    /// Unsorted, each offset once, except that an overwriting sample may follow.
+    /// Unsorted, each offset once. They win over a sample of the same time in a chunk.
     pub late: Vec<Late>,
-    /// Overwriting samples have been sorted in.
-    pub overwrote: bool,
     /// In order of time.
     pub histograms: Vec<(Timestamp, Arc<Histogram>)>,
     /// Closed runs that ended in this window; they may have begun long before.
@@ -48,6 +44,8 @@ pub struct Extra {
 #[derive(Debug)]
 pub struct Column {
     pub series: SeriesId,
+    /// Its samples were said to replace those of the same time, also ones that were sealed before.
+    pub overwrites: bool,
     pub chunk: Chunk,
     pub extra: Option<Box<Extra>>,
 }
@@ -81,10 +79,18 @@ impl Chunk {
 
     /// Appends all samples within `range` to `samples`.
     pub fn read(&self, window: Timestamp, clock: &[u32], range: TimeRange, samples: &mut Samples) {
-        read_ticks(window, clock, (self.first, self.ticks), self.gaps.as_deref().map_or(&[], Vec::as_slice), range, samples, |out| {
-            self.values.read(out);
-            Some(())
-        });
+        read_ticks(
+            window,
+            clock,
+            (self.first, self.ticks),
+            self.gaps.as_deref().map_or(&[], Vec::as_slice),
+            range,
+            samples,
+            |out| {
+                self.values.read(out);
+                Some(())
+            },
+        );
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -138,7 +144,7 @@ pub fn read_ticks(
 
 impl Column {
     pub fn new(series: SeriesId) -> Column {
-        Column { series, chunk: Chunk::default(), extra: None }
+        Column { series, overwrites: false, chunk: Chunk::default(), extra: None }
     }
 
     pub fn extra(&mut self) -> &mut Extra {
@@ -192,18 +198,6 @@ impl Column {
             }
         }
         let histograms = extra.histograms.iter().filter(|(at, _)| range.contains(*at));
-        samples
-            .histograms
-            .extend(histograms.map(|(at, h)| HistogramSample { timestamp: *at, histogram: h.clone() }));
-    }
-
-    /// Whether [`Column::read`] may give times out of order or twice.
-    pub fn is_unordered(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| !extra.late.is_empty() || !extra.runs.is_empty())
-    }
-
-    /// Whether any sample kept here replaces one of the same time that was sealed before.
-    pub fn overwrites(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.overwrote || extra.late.iter().any(|late| late.overwrites))
+        samples.histograms.extend(histograms.map(|(at, h)| HistogramSample { timestamp: *at, histogram: h.clone() }));
     }
 }

@@ -18,5 +18,5 @@ pub mod values;
 
 pub use partition::{Cursor, IdMap, Partition};
 pub use postings::Postings;
-pub use route::{FrozenWindow, Head, SharedPartition};
+pub use route::{FrozenWindow, Head, Moment, SharedPartition, WindowUse};
 pub use sort::sort_samples;

@@ -109,7 +109,8 @@ impl Partition {
     ) -> Result<(), RefusalReason> {
         let offset = (at - self.window) as u32;
         (self.oldest, self.newest) = (self.oldest.min(at), self.newest.max(at));
-        let chunk = &mut self.columns[column].chunk;
+        let Column { chunk, overwrites, .. } = &mut self.columns[column];
+        *overwrites |= conflict == Conflict::Overwrite;
         if !chunk.is_empty() {
             let clock = &mut self.clocks[chunk.clock as usize];
             let next = chunk.first + chunk.ticks;
@@ -185,27 +186,21 @@ impl Partition {
         Ok(())
     }
 
-    fn append_late(
-        &mut self,
-        index: usize,
-        offset: u32,
-        value: f64,
-        conflict: Conflict,
-    ) -> Result<(), RefusalReason> {
+    fn append_late(&mut self, index: usize, offset: u32, value: f64, conflict: Conflict) -> Result<(), RefusalReason> {
         let column = &mut self.columns[index];
-        let overwrites = match column.value_at(self.window, &self.clocks, offset) {
+        match column.value_at(self.window, &self.clocks, offset) {
             Some(existing) if existing.to_bits() == value.to_bits() => return Ok(()),
             Some(existing) if conflict == Conflict::Refuse => {
                 let timestamp = self.window + i64::from(offset);
                 return Err(RefusalReason::Duplicate { timestamp, existing, new: value });
             }
-            _ => conflict == Conflict::Overwrite,
-        };
+            _ => {}
+        }
         let extra = column.extra();
         extra.late.retain(|late| late.offset != offset);
-        extra.late.push(Late { offset, value, overwrites });
+        extra.late.push(Late { offset, value });
         self.bytes += size_of::<Late>();
-        if extra.late.len() >= LATE_MAX && !column.overwrites() {
+        if extra.late.len() >= LATE_MAX {
             self.sort_in(index);
         }
         Ok(())
@@ -223,6 +218,7 @@ impl Partition {
         let ticks = samples.timestamps.iter().map(|at| (at - self.window) as u32).collect();
         self.clocks.push(Clock { ticks });
         let mut sorted = Column::new(column.series);
+        sorted.overwrites = column.overwrites;
         sorted.start_chunk(clock, 0);
         for (tick, value) in samples.values.iter().enumerate() {
             sorted.chunk.push_at(tick as u32, *value);

@@ -27,6 +27,19 @@ pub struct FrozenWindow {
     pub partitions: Vec<SharedPartition>,
 }
 
+impl FrozenWindow {
+    /// Whether both are the very same window, not only of the same time.
+    pub fn is_same(&self, other: &FrozenWindow) -> bool {
+        let pairs = self.partitions.iter().zip(&other.partitions);
+        self.partitions.len() == other.partitions.len() && pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// The oldest log position its partitions need as long as they are not on disk.
+    pub fn needed_from(&self) -> Option<Position> {
+        self.partitions.iter().map(|partition| partition.lock().first_position).min()
+    }
+}
+
 pub struct Head {
     pub catalog: Catalog,
     window_ms: i64,

@@ -46,7 +46,7 @@ pub struct ValueColumn {
 }
 
 impl ValueColumn {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count as usize
     }
 
@@ -62,7 +62,7 @@ impl ValueColumn {
             None if self.run_count > 0 => Some(self.run_value),
             // Packing leaves the run or the tail with the newest value only when one is there: decode the rest.
             None if self.count > 0 => {
-                let mut values = Vec::with_capacity(self.len());
+                let mut values = Vec::with_capacity(self.count());
                 self.read(&mut values);
                 values.pop()
             }
@@ -102,9 +102,9 @@ impl ValueColumn {
 
     /// Appends all values to `out`.
     pub fn read(&self, out: &mut Vec<f64>) {
-        out.reserve(self.len());
+        out.reserve(self.count());
         // Own bytes decode; should they not, the rest is missing rather than wrong.
-        let _ = read_blocks(&self.packed, self.len() - self.tail.len() - self.run_count as usize, out);
+        let _ = read_blocks(&self.packed, self.count() - self.tail.len() - self.run_count as usize, out);
         out.extend(std::iter::repeat_n(self.run_value, self.run_count as usize));
         out.extend_from_slice(&self.tail);
     }

@@ -279,6 +279,16 @@ impl RecordWriter<'_> {
         self.state.segment
     }
 
+    /// As [`Log::failed_groups`].
+    pub fn failed_groups(&self) -> u64 {
+        self.state.failed_groups
+    }
+
+    /// As [`Log::durable_end`].
+    pub fn durable_end(&self) -> Position {
+        Position(self.state.durable)
+    }
+
     /// The position of the next record.
     pub fn position(&self) -> Position {
         Position(self.state.end)

@@ -44,16 +44,7 @@ pub struct Footer {
 
 impl Footer {
     fn sections(&self) -> [Section; SECTIONS] {
-        [
-            self.clocks,
-            self.series,
-            self.labels,
-            self.names,
-            self.values,
-            self.texts,
-            self.postings,
-            self.data,
-        ]
+        [self.clocks, self.series, self.labels, self.names, self.values, self.texts, self.postings, self.data]
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Opens window files and reads series from them.
 
 use super::{
-    format::{ClockEntry, Entry, Footer, Section, SeriesEntry},
+    format::{ClockEntry, Footer, Section, SeriesEntry},
     index::{LabelIndex, Table},
 };
 use crate::{
@@ -32,6 +32,7 @@ pub struct WindowFile {
     pub footer: Footer,
     pub path: PathBuf,
     bytes: Box<dyn FileBytes>,
+    vfs: Arc<dyn Vfs>,
     /// The index is checked when it is first used, not when the file is opened: opening stays cheap with a month of
     /// files.
     index_intact: OnceLock<bool>,
@@ -44,7 +45,7 @@ pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
 
 impl WindowFile {
     /// Maps a file and checks its header and footer.
-    pub fn open(vfs: &dyn Vfs, path: &Path) -> Result<WindowFile, StoreError> {
+    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<WindowFile, StoreError> {
         let bytes = vfs.map(path).map_err(StoreError::io("opening a window file"))?;
         let footer = Footer::decode(bytes.bytes()).ok_or_else(|| {
             StoreError::Damaged(format!("{} is no whole window file; its samples are not served", path.display()))
@@ -53,6 +54,7 @@ impl WindowFile {
             footer,
             path: path.to_owned(),
             bytes,
+            vfs: vfs.clone(),
             index_intact: OnceLock::new(),
             dropped: AtomicBool::new(false),
         })
@@ -168,8 +170,7 @@ impl WindowFile {
 
     fn try_read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples) -> Option<()> {
         let entry = self.entry(series)?;
-        let mut input =
-            self.section(Section { offset: entry.data_offset, length: u64::from(entry.data_length) });
+        let mut input = self.section(Section { offset: entry.data_offset, length: u64::from(entry.data_length) });
         if crc32c::crc32c(input) != entry.data_crc {
             return None;
         }
@@ -225,7 +226,7 @@ impl WindowFile {
 impl Drop for WindowFile {
     fn drop(&mut self) {
         if self.dropped.load(Ordering::Acquire)
-            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(error) = self.vfs.remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "A window past its retention could not be removed.");
         }

@@ -19,6 +19,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Written at once; the file itself is never held in memory.
@@ -26,7 +27,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Appends to a file through a buffer and knows where it stands.
 struct Output {
-    file: Box<dyn VfsFile>,
+    file: Arc<dyn VfsFile>,
     buffer: Vec<u8>,
     flushed: u64,
 }
@@ -94,7 +95,8 @@ pub fn write_window(
 
     let name = format!("{}-{:016x}.window", window.window, sealed_through.0);
     let (path, temporary) = (directory.join(&name), directory.join(format!("{name}.tmp")));
-    let file = vfs.open(&temporary, OpenMode::CreateTruncate).map_err(StoreError::io("creating a window file"))?;
+    let file = vfs.open(&temporary, OpenMode::Create).map_err(StoreError::io("creating a window file"))?;
+    file.set_len(0).map_err(StoreError::io("creating a window file"))?;
     let mut output = Output { file, buffer: HEADER.to_vec(), flushed: 0 };
     write_sections(&mut output, window, sealed_through, &series)?;
     output.flush()?;
@@ -110,9 +112,7 @@ fn sort_late_samples(partition: &SharedPartition) {
     for at in 0..held.columns.len() {
         let column = &held.columns[at];
         if column.extra.as_ref().is_some_and(|extra| !extra.late.is_empty()) {
-            let overwrites = column.overwrites();
             held.sort_in(at);
-            held.columns[at].extra().overwrote = overwrites;
         }
     }
 }
@@ -140,7 +140,7 @@ fn write_sections(
             data_crc: crc32c::crc32c(&payload),
             data_offset: output.position(),
             data_length: payload.len() as u32,
-            overwrites: u32::from(column.overwrites()),
+            overwrites: u32::from(column.overwrites),
         });
         drop(held);
         label_bytes.extend_from_slice(labels.as_bytes());
@@ -210,11 +210,10 @@ fn encode_column(out: &mut Vec<u8>, column: &Column, first_clock: u32) {
             push_varint(out, u64::from(*at));
             push_varint(out, u64::from(*length));
         }
-        push_varint(out, chunk.values.len() as u64);
+        push_varint(out, chunk.values.count() as u64);
         push_slice(out, &chunk.values.encoded());
     }
-    let (histograms, runs) =
-        column.extra.as_ref().map_or((&[][..], &[][..]), |extra| (&extra.histograms, &extra.runs));
+    let (histograms, runs) = column.extra.as_ref().map_or((&[][..], &[][..]), |extra| (&extra.histograms, &extra.runs));
     push_varint(out, histograms.len() as u64);
     for (at, histogram) in histograms {
         push_varint_signed(out, *at);
