@@ -19,7 +19,7 @@ fn error(text: &str) -> String {
 
 #[test]
 fn expressions_print_in_their_normal_form() {
-    for (text, printed) in NORMAL_FORMS {
+    for (text, printed) in NORMAL_FORMS.iter().copied() {
         let tree = all(text);
         assert_eq!(tree.to_string(), printed, "{text}");
         assert_eq!(all(printed).to_string(), printed, "printed {text}");
@@ -71,7 +71,7 @@ fn shape(expr: &Expr) -> String {
 
 #[test]
 fn syntax_errors_read_as_those_of_prometheus() {
-    for (text, message) in SYNTAX_ERRORS {
+    for (text, message) in SYNTAX_ERRORS.iter().copied() {
         assert_eq!(error(text), message, "{text}");
     }
     assert!(error("foo{a=~'('}").starts_with("1:5: parse error: error parsing regexp: "));
