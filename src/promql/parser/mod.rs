@@ -1,10 +1,10 @@
 //! The parser: text to tree, pure.
 //!
-//! 1. [`lexer`] cuts the text into the tokens of [`token`]; inside braces and brackets it knows fewer words.
-//! 2. [`grammar`] climbs operator precedence over them; [`selector`] reads braces and modifiers, [`duration`] what
-//!    stands in brackets and after `offset`, [`literal`] numbers and strings.
-//! 3. [`check`] looks at the types of the finished tree.
-//! 4. [`print`](mod@print) and [`pretty()`] write a tree as text again.
+//! 1. `lexer` cuts the text into the tokens of `token`; inside braces and brackets it knows fewer words.
+//! 2. `grammar` climbs operator precedence over them; `selector` reads braces and modifiers, `duration` what
+//!    stands in brackets and after `offset`, `literal` numbers and strings.
+//! 3. `check` looks at the types of the finished tree.
+//! 4. `print` and [`pretty()`] write a tree as text again.
 //!
 //! Errors say what Prometheus says, at the place Prometheus says it ([`ParseError`]).
 //!

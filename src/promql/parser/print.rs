@@ -5,7 +5,7 @@ use crate::model::number::{format_general, push_plain};
 use crate::model::time::format_duration_ms;
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::promql::ast::{
-    Aggregate, At, Binary, Cardinality, DurationExpr, DurationKind, DurationNode, Expr, ExprKind, Extension,
+    Aggregate, At, Binary, BinaryOp, Cardinality, DurationExpr, DurationKind, DurationNode, Expr, ExprKind, Extension,
     MatrixSelector, Subquery, VectorSelector,
 };
 use std::fmt::{Display, Formatter, Result};
@@ -42,7 +42,11 @@ pub(super) fn push_expr(out: &mut String, expr: &Expr) {
             push_expr(out, operand);
         }
         ExprKind::Binary(binary) => {
-            push_expr(out, &binary.left);
+            match &binary.left.kind {
+                // Its sign would be read as one before the power.
+                ExprKind::Number { value: f64::INFINITY, .. } if binary.op == BinaryOp::Pow => out.push_str("Inf"),
+                _ => push_expr(out, &binary.left),
+            }
             out.push(' ');
             push_operator(out, binary);
             out.push(' ');

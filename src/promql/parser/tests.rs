@@ -373,6 +373,7 @@ const NORMAL_FORMS: &[(&str, &str)] = &[
     ("1_000_000", "1000000"),
     ("iNf", "+Inf"),
     ("-Inf", "-Inf"),
+    ("inf ^ 2 * inf", "Inf ^ 2 * +Inf"),
     ("nan", "NaN"),
     ("5m", "5m"),
     ("-90s", "-1m30s"),
