@@ -7,4 +7,5 @@
 
 pub mod ast;
 pub mod functions;
+pub mod histogram;
 pub mod parser;

@@ -1,0 +1,155 @@
+//! Sums of many histograms, each number with its own Kahan-Neumaier compensation as Prometheus sums floats.
+
+use super::buckets::{Indexed, encode};
+use super::layout::{Combined, MixedSchemas, Projection, combined_hint, common_layout, paired, project, same_layout};
+use crate::model::{CountKind, Histogram};
+
+/// A running sum and the digits it has lost so far.
+#[derive(Debug, Clone)]
+pub struct HistogramSum {
+    total: Histogram,
+    /// Over the same buckets as `total`; only counts and sum matter.
+    lost: Histogram,
+}
+
+impl HistogramSum {
+    /// Begins with one histogram.
+    pub fn new(first: Histogram) -> HistogramSum {
+        let mut lost = first.clone();
+        super::mul(&mut lost, 0.0);
+        // Infinity times zero is no number, and nothing is lost yet.
+        let counts = lost.positive_buckets.iter_mut().chain(&mut lost.negative_buckets);
+        for count in counts.chain([&mut lost.count, &mut lost.sum, &mut lost.zero_count]) {
+            *count = 0.0;
+        }
+        HistogramSum { total: first, lost }
+    }
+
+    /// Adds one more, at the finest boundaries all have.
+    pub fn add(&mut self, other: &Histogram) -> Result<Combined, MixedSchemas> {
+        let mut combined = Combined::default();
+        if !same_layout(&self.total, other) {
+            combined.bounds_reconciled = self.add_buckets_elsewhere(other)?;
+        } else {
+            increase(&mut self.total.zero_count, &mut self.lost.zero_count, other.zero_count);
+            let positive = self.total.positive_buckets.iter_mut().zip(&mut self.lost.positive_buckets);
+            for ((count, lost), other) in positive.zip(&other.positive_buckets) {
+                increase(count, lost, *other);
+            }
+            let negative = self.total.negative_buckets.iter_mut().zip(&mut self.lost.negative_buckets);
+            for ((count, lost), other) in negative.zip(&other.negative_buckets) {
+                increase(count, lost, *other);
+            }
+        }
+        increase(&mut self.total.count, &mut self.lost.count, other.count);
+        increase(&mut self.total.sum, &mut self.lost.sum, other.sum);
+        self.total.kind = CountKind::Float;
+        (self.total.reset_hint, combined.reset_conflict) = combined_hint(self.total.reset_hint, other.reset_hint);
+        Ok(combined)
+    }
+
+    /// The sum with the lost digits put back.
+    pub fn finish(self) -> Histogram {
+        let HistogramSum { mut total, lost } = self;
+        let counts = total.positive_buckets.iter_mut().zip(&lost.positive_buckets);
+        for (count, lost) in counts.chain(total.negative_buckets.iter_mut().zip(&lost.negative_buckets)) {
+            *count += lost;
+        }
+        total.zero_count += lost.zero_count;
+        total.count += lost.count;
+        total.sum += lost.sum;
+        total
+    }
+
+    /// Brings the sum to the boundaries it has in common with `other` and adds the buckets there. Answers whether
+    /// custom bounds were given up.
+    fn add_buckets_elsewhere(&mut self, other: &Histogram) -> Result<bool, MixedSchemas> {
+        let layout = common_layout(&self.total, other)?;
+        let (total, lost) = (project(&self.total, &layout), project(&self.lost, &layout));
+        let added = project(other, &layout);
+        (self.total.zero_count, self.lost.zero_count) = (total.zero_count, lost.zero_count);
+        increase(&mut self.total.zero_count, &mut self.lost.zero_count, added.zero_count);
+        let side = |of: fn(&Projection) -> &Vec<(i64, f64)>| {
+            let mut counts = Vec::new();
+            let mut losses = Vec::new();
+            let rest = paired(of(&total), of(&lost)).collect::<Vec<_>>();
+            let sums: Vec<(i64, f64)> = rest.iter().map(|(index, count, _)| (*index, *count)).collect();
+            let lost: Vec<(i64, f64)> = rest.iter().map(|(index, _, lost)| (*index, *lost)).collect();
+            for ((index, mut count, more), (_, mut loss, _)) in paired(&sums, of(&added)).zip(paired(&lost, of(&added)))
+            {
+                increase(&mut count, &mut loss, more);
+                counts.push((index, count));
+                losses.push((index, loss));
+            }
+            (counts, losses)
+        };
+        let (positive, positive_lost) = side(|projection| &projection.positive);
+        let (negative, negative_lost) = side(|projection| &projection.negative);
+        let reconciled = layout.custom_values.is_some();
+        for (histogram, positive, negative) in
+            [(&mut self.total, positive, negative), (&mut self.lost, positive_lost, negative_lost)]
+        {
+            (histogram.positive_spans, histogram.positive_buckets) = encode(positive.into_iter());
+            (histogram.negative_spans, histogram.negative_buckets) = encode(negative.into_iter());
+            histogram.schema = layout.schema;
+            histogram.zero_threshold = layout.zero_threshold;
+            if let Some(bounds) = &layout.custom_values {
+                histogram.custom_values.clone_from(bounds);
+            }
+        }
+        debug_assert_eq!(
+            Indexed::new(&self.total.positive_spans, &self.total.positive_buckets).count(),
+            self.lost.positive_buckets.len()
+        );
+        Ok(reconciled)
+    }
+}
+
+/// One step of Neumaier's summation.
+fn increase(sum: &mut f64, lost: &mut f64, by: f64) {
+    let next = *sum + by;
+    *lost = if next.is_infinite() {
+        0.0
+    } else if sum.abs() >= by.abs() {
+        *lost + ((*sum - next) + by)
+    } else {
+        *lost + ((by - next) + *sum)
+    };
+    *sum = next;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Span;
+
+    fn one(schema: i32, offset: i32, value: f64) -> Histogram {
+        Histogram {
+            schema,
+            count: value,
+            sum: value,
+            zero_count: value,
+            positive_spans: vec![Span { offset, length: 1 }],
+            positive_buckets: vec![value],
+            ..Histogram::default()
+        }
+    }
+
+    #[test]
+    fn small_parts_survive_a_large_one_even_when_buckets_change() {
+        let mut sum = HistogramSum::new(one(1, 2, 1.0));
+        for (schema, offset, value) in [(1, 2, 1e100), (0, 1, 1.0), (1, 4, 5.0), (1, 2, -1e100)] {
+            assert_eq!(sum.add(&one(schema, offset, value)), Ok(Combined::default()));
+        }
+        let sum = sum.finish();
+        assert_eq!((sum.schema, sum.count, sum.sum, sum.zero_count), (0, 7.0, 7.0, 7.0));
+        assert_eq!(sum.positive_buckets, [2.0, 5.0]);
+    }
+
+    #[test]
+    fn infinity_stays_infinite() {
+        let mut sum = HistogramSum::new(one(0, 1, f64::INFINITY));
+        sum.add(&one(0, 1, 1.0)).unwrap();
+        assert_eq!(sum.finish().count, f64::INFINITY);
+    }
+}
