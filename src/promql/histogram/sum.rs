@@ -1,6 +1,6 @@
 //! Sums of many histograms, each number with its own Kahan-Neumaier compensation as Prometheus sums floats.
 
-use super::buckets::{Indexed, encode};
+use super::buckets::encode;
 use super::layout::{Combined, MixedSchemas, Projection, combined_hint, common_layout, paired, project, same_layout};
 use crate::model::{CountKind, Histogram};
 
@@ -69,22 +69,17 @@ impl HistogramSum {
         let added = project(other, &layout);
         (self.total.zero_count, self.lost.zero_count) = (total.zero_count, lost.zero_count);
         increase(&mut self.total.zero_count, &mut self.lost.zero_count, added.zero_count);
-        let side = |of: fn(&Projection) -> &Vec<(i64, f64)>| {
-            let mut counts = Vec::new();
-            let mut losses = Vec::new();
-            let rest = paired(of(&total), of(&lost)).collect::<Vec<_>>();
-            let sums: Vec<(i64, f64)> = rest.iter().map(|(index, count, _)| (*index, *count)).collect();
-            let lost: Vec<(i64, f64)> = rest.iter().map(|(index, _, lost)| (*index, *lost)).collect();
-            for ((index, mut count, more), (_, mut loss, _)) in paired(&sums, of(&added)).zip(paired(&lost, of(&added)))
-            {
-                increase(&mut count, &mut loss, more);
-                counts.push((index, count));
-                losses.push((index, loss));
-            }
-            (counts, losses)
+        let side = |of: fn(&Projection) -> &[(i64, f64)]| {
+            // What is lost lies over the same buckets as the total: both pairings walk the same indexes.
+            let sums = paired(of(&total), of(&added)).zip(paired(of(&lost), of(&added)));
+            let steps = sums.map(|((index, mut count, by), (_, mut lost, _))| {
+                increase(&mut count, &mut lost, by);
+                ((index, count), (index, lost))
+            });
+            steps.unzip::<_, _, Vec<_>, Vec<_>>()
         };
-        let (positive, positive_lost) = side(|projection| &projection.positive);
-        let (negative, negative_lost) = side(|projection| &projection.negative);
+        let (positive, positive_lost) = side(|projection| &projection.positive[..]);
+        let (negative, negative_lost) = side(|projection| &projection.negative[..]);
         let reconciled = layout.custom_values.is_some();
         for (histogram, positive, negative) in
             [(&mut self.total, positive, negative), (&mut self.lost, positive_lost, negative_lost)]
@@ -97,10 +92,6 @@ impl HistogramSum {
                 histogram.custom_values.clone_from(bounds);
             }
         }
-        debug_assert_eq!(
-            Indexed::new(&self.total.positive_spans, &self.total.positive_buckets).count(),
-            self.lost.positive_buckets.len()
-        );
         Ok(reconciled)
     }
 }
