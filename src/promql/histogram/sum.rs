@@ -48,6 +48,14 @@ impl HistogramSum {
         Ok(combined)
     }
 
+    /// Adds another sum, its lost digits included.
+    pub fn merge(&mut self, mut other: HistogramSum) -> Result<Combined, MixedSchemas> {
+        let combined = self.add(&other.total)?;
+        other.lost.reset_hint = self.total.reset_hint;
+        self.add(&other.lost)?;
+        Ok(combined)
+    }
+
     /// The sum with the lost digits put back.
     pub fn finish(self) -> Histogram {
         let HistogramSum { mut total, lost } = self;
@@ -112,7 +120,7 @@ fn increase(sum: &mut f64, lost: &mut f64, by: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Span;
+    use crate::model::{CUSTOM_BUCKETS_SCHEMA, ResetHint, Span};
 
     fn one(schema: i32, offset: i32, value: f64) -> Histogram {
         Histogram {
@@ -135,6 +143,19 @@ mod tests {
         let sum = sum.finish();
         assert_eq!((sum.schema, sum.count, sum.sum, sum.zero_count), (0, 7.0, 7.0, 7.0));
         assert_eq!(sum.positive_buckets, [2.0, 5.0]);
+    }
+
+    #[test]
+    fn merged_sums_keep_what_each_had_lost() {
+        let mut left = HistogramSum::new(one(0, 1, 1e100));
+        left.add(&one(0, 1, 1.0)).unwrap();
+        let mut right = HistogramSum::new(one(1, 1, -1e100));
+        right.add(&Histogram { reset_hint: ResetHint::Reset, ..one(1, 1, 2.0) }).unwrap();
+        assert_eq!(left.merge(right), Ok(Combined::default()));
+        let sum = left.finish();
+        assert_eq!((sum.count, sum.sum, sum.positive_buckets), (3.0, 3.0, vec![3.0]));
+        let custom = Histogram { schema: CUSTOM_BUCKETS_SCHEMA, ..one(0, 0, 1.0) };
+        assert_eq!(HistogramSum::new(custom).add(&one(0, 0, 1.0)), Err(MixedSchemas));
     }
 
     #[test]
