@@ -6,5 +6,6 @@
 
 pub mod model;
 pub mod promql;
+pub mod protocol;
 pub mod stdx;
 pub mod store;
