@@ -140,7 +140,8 @@ mod tests {
         let key = cache.key(b"a");
         cache.insert(key, SeriesId(1));
         cache.remove(key);
-        assert_eq!((cache.read().get(key), cache.revive(key)), (None, None));
+        let found = cache.read().get(key);
+        assert_eq!((found, cache.revive(key)), (None, None));
     }
 
     #[test]

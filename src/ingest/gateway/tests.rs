@@ -327,7 +327,7 @@ fn groups_are_shown_as_the_pushgateway_does() {
     bench.put("job/j/instance/", body);
     let help = |what| format!("Last Unix time when changing this group in the Pushgateway {what}.");
     let labels = serde_json::json!({ "instance": "", "job": "j" });
-    let stamp = "2026-11-20T19:36:14.73Z";
+    let stamp = "2026-11-20T15:49:34.73Z";
     let time = |what, value| {
         serde_json::json!({ "time_stamp": stamp, "type": "GAUGE", "help": help(what),
             "metrics": [{ "labels": labels, "value": value }] })

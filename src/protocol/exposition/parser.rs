@@ -172,6 +172,7 @@ impl<'a, 'l> Parser<'a, 'l> {
     }
 
     /// The index of the family `name` is or is a part of; a new one where there is none.
+    #[expect(clippy::ptr_arg, reason = "a new family keeps a clone that borrows from the body")]
     fn family(&mut self, name: &Cow<'a, str>) -> usize {
         if let Some(found) = self.by_name.get(name) {
             return *found;
