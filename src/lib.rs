@@ -4,7 +4,9 @@
 //! [`stdx`] · [`model`], `telemetry` · [`store`], `protocol` · `ingest`, [`promql`], `jobs`, `auth` · `api` · `config` ·
 //! `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
+pub mod ingest;
 pub mod model;
 pub mod promql;
+pub mod protocol;
 pub mod stdx;
 pub mod store;

@@ -44,7 +44,8 @@ pub fn push_exponent(out: &mut String, value: f64) {
     let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
 }
 
-/// Go's `fmt.Sprint` of a float: plain from 1e-4 to below 1e6, else with an exponent.
+/// Go's `fmt.Sprint` of a float, and the text format's: plain from 1e-4 to below 1e6, else with an
+/// exponent.
 pub fn format_general(value: f64) -> String {
     let mut out = String::new();
     let size = value.abs();
@@ -108,6 +109,9 @@ mod tests {
         assert_eq!(format_general(1e-5), "1e-05");
         assert_eq!(format_general(999_999.5), "999999.5");
         assert_eq!(format_general(2_349_209.324), "2.349209324e+06");
+        assert_eq!(format_general(123456.0), "123456");
+        assert_eq!(format_general(1e6), "1e+06");
+        assert_eq!(format_general(1.7951897747302322e9), "1.7951897747302322e+09");
         let mut out = String::new();
         push_exponent(&mut out, 1.0);
         assert_eq!(out, "1e+00");
