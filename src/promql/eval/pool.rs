@@ -106,6 +106,12 @@ impl Pool {
         Ok(Pool { shared, threads, spare: Mutex::default() })
     }
 
+    /// No thread of its own.
+    pub fn without_workers() -> Pool {
+        let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new() });
+        Pool { shared, threads: Vec::new(), spare: Mutex::default() }
+    }
+
     /// Lends the calling thread its buffers.
     pub fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = self.spare.lock().pop().unwrap_or_default();

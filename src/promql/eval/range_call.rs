@@ -314,10 +314,6 @@ fn evaluate(
     use FunctionId::*;
     let values = window.values;
     let parameter = |index: usize| call.parameters[index].at(step);
-    // Functions of floats: histograms beside them are ignored with a note.
-    let mut of_floats = |least: usize, function: &mut dyn FnMut() -> f64| {
-        if over_time::floats_only(window, least, remarks) { Outcome::Float(function()) } else { Outcome::Nothing }
-    };
     Ok(match call.function {
         Rate | Increase | Delta => return Ok(super::native::rate(call.rate_kind(), window, remarks)?),
         Irate => super::native::instant_rate(window, true, remarks),
@@ -341,13 +337,13 @@ fn evaluate(
             let all = times.chain(window.histograms.last().map(|h| h.timestamp));
             all.max().map_or(Outcome::Nothing, |at| Outcome::Float(over_time::seconds(at)))
         }
-        MaxOverTime => of_floats(1, &mut || over_time::maximum(values)),
-        MinOverTime => of_floats(1, &mut || over_time::minimum(values)),
-        TsOfMaxOverTime => of_floats(1, &mut || over_time::time_of(window, |value, best| value >= best)),
-        TsOfMinOverTime => of_floats(1, &mut || over_time::time_of(window, |value, best| value <= best)),
-        StddevOverTime => of_floats(1, &mut || over_time::variance(values).sqrt()),
-        StdvarOverTime => of_floats(1, &mut || over_time::variance(values)),
-        MadOverTime => of_floats(1, &mut || over_time::median_deviation(values, buffer)),
+        MaxOverTime => of_floats(window, 1, remarks, || over_time::maximum(values)),
+        MinOverTime => of_floats(window, 1, remarks, || over_time::minimum(values)),
+        TsOfMaxOverTime => of_floats(window, 1, remarks, || over_time::time_of(window, |value, best| value >= best)),
+        TsOfMinOverTime => of_floats(window, 1, remarks, || over_time::time_of(window, |value, best| value <= best)),
+        StddevOverTime => of_floats(window, 1, remarks, || over_time::variance(values).sqrt()),
+        StdvarOverTime => of_floats(window, 1, remarks, || over_time::variance(values)),
+        MadOverTime => of_floats(window, 1, remarks, || over_time::median_deviation(values, buffer)),
         QuantileOverTime => {
             let q = parameter(0);
             if !values.is_empty() && !(0.0..=1.0).contains(&q) {
@@ -361,19 +357,24 @@ fn evaluate(
                 Outcome::Nothing
             }
         }
-        Deriv => of_floats(2, &mut || over_time::regression(window.times, values, window.times[0]).0),
-        PredictLinear => of_floats(2, &mut || {
+        Deriv => of_floats(window, 2, remarks, || over_time::regression(window.times, values, window.times[0]).0),
+        PredictLinear => of_floats(window, 2, remarks, || {
             let (slope, intercept) = over_time::regression(window.times, values, window.evaluated_at);
             slope * parameter(0) + intercept
         }),
         DoubleExponentialSmoothing => {
             let (smoothing, trend) = (factor("smoothing", parameter(0))?, factor("trend", parameter(1))?);
-            of_floats(2, &mut || over_time::smoothed(values, smoothing, trend))
+            of_floats(window, 2, remarks, || over_time::smoothed(values, smoothing, trend))
         }
         Changes => super::native::count_pairs(window, super::native::changed),
         FunctionId::Resets => super::native::count_pairs(window, super::native::fell),
         _ => return Err(QueryError::execution(format!("{:?} is no function of a range vector", call.function))),
     })
+}
+
+/// A function of floats: histograms beside them are ignored with a note.
+fn of_floats(window: &Window<'_>, least: usize, remarks: &mut Remarks, function: impl FnOnce() -> f64) -> Outcome {
+    if over_time::floats_only(window, least, remarks) { Outcome::Float(function()) } else { Outcome::Nothing }
 }
 
 /// A factor strictly between 0 and 1.

@@ -1,6 +1,7 @@
 //! The functions of PromQL as one table: the parser checks types by it, the evaluator dispatches on its ids, the
 //! documentation and the editor list it.
 
+pub mod buckets;
 pub mod date;
 pub mod math;
 pub mod over_time;
