@@ -4,6 +4,7 @@
 //! [`stdx`] · [`model`], `telemetry` · [`store`], `protocol` · `ingest`, [`promql`], `jobs`, `auth` · `api` · `config` ·
 //! `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
+pub mod jobs;
 pub mod model;
 pub mod promql;
 pub mod stdx;

@@ -12,6 +12,7 @@
 mod append;
 mod error;
 
+pub mod kv;
 pub mod memory;
 
 mod query;
