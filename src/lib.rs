@@ -5,6 +5,7 @@
 //! `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
 pub mod ingest;
+pub mod jobs;
 pub mod model;
 pub mod promql;
 pub mod protocol;
