@@ -13,10 +13,10 @@ fn main() {
     // A packager without the repository may name the commit.
     let named = std::env::var("OBSERVATORY_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = named.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
-    if let Some(moves) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
-        if std::path::Path::new(&moves).exists() {
-            println!("cargo::rerun-if-changed={moves}");
-        }
+    if let Some(moves) = git(&["rev-parse", "--git-path", "logs/HEAD"])
+        && std::path::Path::new(&moves).exists()
+    {
+        println!("cargo::rerun-if-changed={moves}");
     }
     println!("cargo::rustc-env=OBSERVATORY_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }

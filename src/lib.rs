@@ -2,9 +2,10 @@
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
 //! [`stdx`] · [`model`], [`telemetry`] · [`store`], `protocol` · `ingest`, [`promql`], `jobs`, [`auth`] · `api` ·
-//! `config` · `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
+//! [`config`] · `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
 pub mod auth;
+pub mod config;
 pub mod model;
 pub mod promql;
 pub mod stdx;

@@ -80,7 +80,9 @@ fn check_scalar(text: &str, shape: Shape, line: u64, path: &str, problems: &mut 
         Shape::Bool => parse_bool(text).is_none().then(|| "expected true or false".to_owned()),
         Shape::Whole => text.parse::<u64>().is_err().then(|| "expected a whole number".to_owned()),
         Shape::Number => text.parse::<f64>().is_err().then(|| "expected a number".to_owned()),
-        Shape::Duration => parse_duration_ms(text).err().map(|error| error.to_string()),
+        Shape::Duration => {
+            parse_duration_ms(text).is_err().then(|| "expected a duration such as 15s or 1h30m".to_owned())
+        }
         Shape::Size => parse_size(text).is_none().then(|| "expected a size such as 16MiB".to_owned()),
         Shape::OneOf(known) if known.contains(&text) => return,
         Shape::OneOf(known) => {

@@ -225,12 +225,7 @@ const DISCOVERY: &[Key] = &[
     key("http_sd_configs", List(&Map(&[&[key("url", Text), key("refresh_interval", Duration)], HTTP]))),
     key(
         "dns_sd_configs",
-        List(&Map(&[&[
-            key("names", Texts),
-            key("type", Text),
-            key("port", Whole),
-            key("refresh_interval", Duration),
-        ]])),
+        List(&Map(&[&[key("names", Texts), key("type", Text), key("port", Whole), key("refresh_interval", Duration)]])),
     ),
     key("docker_sd_configs", List(&Any)),
     key("dockerswarm_sd_configs", List(&Any)),
@@ -260,10 +255,8 @@ const DISCOVERY: &[Key] = &[
     key("vultr_sd_configs", List(&Any)),
 ];
 
-const ALERTING: &[Key] = &[
-    key("alert_relabel_configs", RELABEL),
-    key("alertmanagers", List(&Map(&[ALERTMANAGER, HTTP, DISCOVERY]))),
-];
+const ALERTING: &[Key] =
+    &[key("alert_relabel_configs", RELABEL), key("alertmanagers", List(&Map(&[ALERTMANAGER, HTTP, DISCOVERY])))];
 
 const ALERTMANAGER: &[Key] = &[
     key("scheme", SCHEME),
@@ -292,8 +285,7 @@ const REMOTE_WRITE: &[Key] = &[
     key("google_iam", Any),
 ];
 
-const METADATA_QUEUE: &[Key] =
-    &[key("send", Bool), key("send_interval", Duration), key("max_samples_per_send", Whole)];
+const METADATA_QUEUE: &[Key] = &[key("send", Bool), key("send_interval", Duration), key("max_samples_per_send", Whole)];
 
 const QUEUE: &[Key] = &[
     key("capacity", Whole),

@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// Far deeper than any config, far shallower than the stack.
-const DEPTH_MAX: usize = 64;
+/// Deeper than any config; reading one more level takes tens of KiB of stack.
+const DEPTH_MAX: usize = 24;
 
 /// A value and the line it begins on.
 #[derive(Debug, Clone)]
@@ -64,16 +64,15 @@ impl Node {
 
 /// Reads one document. An error is one of syntax, and the only one, since nothing after it can be trusted.
 pub fn parse(text: &str) -> Result<Node, Problem> {
-    let read: Spanned<Raw> = serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: DEPTH_MAX } };
+    let read: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         let message = error.without_snippet().to_string();
         // The parser's own text ends in the place, which stands in front already.
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         Problem { path: String::new(), line, message: format!("not readable as YAML: {message}"), hint: None }
     })?;
-    let mut problem = None;
-    let node = read.into_node(text, 0, &mut problem);
-    problem.map_or(Ok(node), Err)
+    Ok(read.into_node(text))
 }
 
 /// As deserialized: numbers and switches are found again in the text by their place.
@@ -86,29 +85,22 @@ enum Raw {
 }
 
 trait IntoNode {
-    fn into_node(self, text: &str, depth: usize, problem: &mut Option<Problem>) -> Node;
+    fn into_node(self, text: &str) -> Node;
 }
 
 impl IntoNode for Spanned<Raw> {
-    fn into_node(self, text: &str, depth: usize, problem: &mut Option<Problem>) -> Node {
+    fn into_node(self, text: &str) -> Node {
         let line = self.referenced.line();
         let value = match self.value {
-            Raw::List(_) | Raw::Map(_) if depth == DEPTH_MAX => {
-                let message = format!("nested deeper than {DEPTH_MAX} levels");
-                problem.get_or_insert(Problem { path: String::new(), line, message, hint: None });
-                Value::Null
-            }
             Raw::Null => Value::Null,
             Raw::Text(written) => Value::Scalar(written),
             Raw::Typed(read) => Value::Scalar(as_written(text, &self.defined).unwrap_or(read)),
-            Raw::List(nodes) => {
-                Value::List(nodes.into_iter().map(|node| node.into_node(text, depth + 1, problem)).collect())
-            }
+            Raw::List(nodes) => Value::List(nodes.into_iter().map(|node| node.into_node(text)).collect()),
             Raw::Map(entries) => {
                 let entry = |(key, node): (Spanned<Raw>, Spanned<Raw>)| {
-                    let key = key.into_node(text, depth + 1, problem);
+                    let key = key.into_node(text);
                     let name = key.scalar().unwrap_or("null").to_owned();
-                    Entry { key: name, line: key.line, node: node.into_node(text, depth + 1, problem) }
+                    Entry { key: name, line: key.line, node: node.into_node(text) }
                 };
                 Value::Map(entries.into_iter().map(entry).collect())
             }

@@ -19,8 +19,9 @@ pub enum Format {
 /// a second start.
 pub fn start(format: Format, filter: Option<&str>) -> Result<(), String> {
     let text = filter.filter(|text| !text.is_empty()).unwrap_or(FILTER_DEFAULT);
-    let filter = EnvFilter::try_new(text)
-        .map_err(|cause| format!("OBSERVATORY_LOG `{text}` is no filter: {cause}; write for example `info` or `debug`"))?;
+    let filter = EnvFilter::try_new(text).map_err(|cause| {
+        format!("OBSERVATORY_LOG `{text}` is no filter: {cause}; write for example `info` or `debug`")
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         Format::Text => {

@@ -76,7 +76,8 @@ impl Metrics {
     /// must be the same every time.
     pub fn readings(&self, read: impl Fn() -> Vec<Reading> + Send + Sync + 'static) {
         let describe = |reading: &Reading| Desc::new(reading.name.into(), reading.help.into(), vec![], HashMap::new());
-        let descriptions = read().iter().map(|reading| describe(reading).expect("metric names are constants")).collect();
+        let descriptions =
+            read().iter().map(|reading| describe(reading).expect("metric names are constants")).collect();
         self.register_only(Looked { descriptions, read });
     }
 

@@ -100,6 +100,9 @@ mod tests {
     fn this_process_is_seen() {
         let process = Process::read();
         assert!(process.resident_bytes > 1e6 && process.open_fds > 0.0 && process.threads >= 1.0, "{process:?}");
-        assert_eq!(parse_fds_max("Max open files            1024                 4096                 files"), Some(1024.0));
+        assert_eq!(
+            parse_fds_max("Max open files            1024                 4096                 files"),
+            Some(1024.0)
+        );
     }
 }
