@@ -1,2 +1,6 @@
 //! api
+mod body;
+mod error;
+mod params;
+mod render;
 pub mod server;
