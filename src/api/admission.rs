@@ -113,7 +113,7 @@ mod tests {
         let error = admission.read(Some(Duration::from_millis(5))).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "query timed out in query queue"));
         drop(turn);
-        admission.read(None).await.unwrap();
+        drop(admission.read(None).await.unwrap());
         assert_eq!(admission.reads_waiting.load(Ordering::Relaxed), 0);
     }
 
@@ -123,6 +123,6 @@ mod tests {
         let large = admission.body(usize::MAX).await.unwrap();
         assert_eq!(admission.body(1).await.unwrap_err().kind, ErrorKind::Overloaded);
         drop(large);
-        admission.body(1).await.unwrap();
+        drop(admission.body(1).await.unwrap());
     }
 }

@@ -29,5 +29,6 @@ pub async fn reload() -> Response {
 }
 
 pub async fn reload_by_get() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, PUT")], "Only POST or PUT requests allowed").into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, PUT")], "Only POST or PUT requests allowed")
+        .into_response()
 }

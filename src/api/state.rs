@@ -2,12 +2,7 @@
 
 use super::{admission::Admission, error::ApiError, error::ErrorKind};
 use crate::{
-    auth::Keyring,
-    ingest::Ingest,
-    promql::engine::Engine,
-    stdx::clock::Clock,
-    store::Store,
-    telemetry::Metrics,
+    auth::Keyring, ingest::Ingest, promql::engine::Engine, stdx::clock::Clock, store::Store, telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
@@ -145,7 +140,8 @@ impl IntoResponse for NotReady {
     fn into_response(self) -> Response {
         let stopping = HeaderValue::from_static(if self.stopping { "true" } else { "false" });
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-        let headers = [(header::HeaderName::from_static("x-prometheus-stopping"), stopping), (header::CONTENT_TYPE, kind)];
+        let headers =
+            [(header::HeaderName::from_static("x-prometheus-stopping"), stopping), (header::CONTENT_TYPE, kind)];
         (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
     }
 }
