@@ -8,6 +8,7 @@ pub mod api;
 pub mod auth;
 pub mod config;
 pub mod ingest;
+pub mod jobs;
 pub mod model;
 pub mod promql;
 pub mod protocol;

@@ -107,6 +107,8 @@ mod tests {
         assert_eq!(format_plain(1e-7), "0.0000001");
         assert_eq!(format_plain(1e30), "1000000000000000000000000000000");
         assert_eq!(format_general(1e-5), "1e-05");
+        assert_eq!(format_general(999_999.5), "999999.5");
+        assert_eq!(format_general(2_349_209.324), "2.349209324e+06");
         assert_eq!(format_general(123456.0), "123456");
         assert_eq!(format_general(1e6), "1e+06");
         assert_eq!(format_general(1.7951897747302322e9), "1.7951897747302322e+09");
