@@ -107,7 +107,7 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
             count("observatory_refused_label_limit_total", "Series with too large labels.", &stats.refused_label_limit),
             count("observatory_refused_series_limit_total", "Series beyond the limit.", &stats.refused_series_limit),
             count(
-                "observatory_refused_histogram_total",
+                "observatory_refused_contradictory_total",
                 "Histograms that contradict themselves.",
                 &stats.refused_invalid_histogram,
             ),
