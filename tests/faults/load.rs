@@ -73,6 +73,11 @@ impl Load {
         self.acknowledged.lock().unwrap().clone()
     }
 
+    /// Goes back to what was acknowledged at a cut: an answer that was on its way then proves nothing either way.
+    pub fn forget_since(&self, at_the_cut: &Acknowledged) {
+        self.acknowledged.lock().unwrap().clone_from(at_the_cut);
+    }
+
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         for writer in self.writers.drain(..) {
