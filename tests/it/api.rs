@@ -2,6 +2,8 @@
 
 use super::support::http;
 use super::support::server::TestServer;
+use std::io::{Read, Write};
+use std::time::Duration;
 
 #[test]
 fn form_and_url_parameters_are_merged_and_the_form_wins() {
@@ -60,4 +62,23 @@ fn jobs_and_their_events_are_listed() {
     answer.json();
     let answer = server.get("/api/v1/jobs/unknown");
     assert_eq!(answer.status, 404, "{answer}");
+}
+
+#[test]
+fn events_are_a_stream_that_does_not_keep_the_server_from_stopping() {
+    let mut server = TestServer::start();
+    let mut stream = std::net::TcpStream::connect(server.address()).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set a read timeout");
+    let request = "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("ask for events");
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("the head comes before any event");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/event-stream"), "{head}");
+    let (status, after) = server.terminate();
+    assert!(status.success() && after < Duration::from_secs(20), "{status} after {after:?}\n{}", server.log());
 }

@@ -1,6 +1,7 @@
 //! Starting, configuring, stopping: what the person at the terminal sees.
 
 use super::support::server::{Options, TestServer, run};
+use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
@@ -149,4 +150,24 @@ fn it_stops_while_clients_hold_connections_open() {
     assert!(status.success(), "{status}\n{}", server.log());
     assert!(after < Duration::from_secs(20), "{after:?}");
     drop(idle);
+}
+
+#[test]
+fn a_push_that_is_under_way_is_finished_before_it_stops() {
+    let mut server = TestServer::start();
+    let mut stream = std::net::TcpStream::connect(server.address()).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set a read timeout");
+    let head = "PUT /metrics/job/draining HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("send the head");
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).expect("the body is asked for");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.signal(rustix::process::Signal::TERM);
+    stream.write_all(b"draining 1\n").expect("send the body");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("an answer although it is stopping");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    drop(stream);
+    assert!(server.wait_for_exit().success(), "{}", server.log());
+    assert_eq!(server.start_again().value("draining"), Some(1.0));
 }
