@@ -19,16 +19,69 @@ pub struct Expr {
 
 #[derive(Debug, Clone)]
 pub enum ExprKind {
-    Number(f64),
+    Number {
+        value: f64,
+        /// Written as a duration, `5m` for 300; it prints so again.
+        as_duration: bool,
+    },
     Text(String),
     Paren(Box<Expr>),
-    Unary { negative: bool, operand: Box<Expr> },
+    Unary {
+        negative: bool,
+        operand: Box<Expr>,
+    },
     Binary(Box<Binary>),
     Aggregate(Box<Aggregate>),
     Call(Box<Call>),
     Vector(Box<VectorSelector>),
     Matrix(Box<MatrixSelector>),
     Subquery(Box<Subquery>),
+}
+
+impl Expr {
+    /// What the expression yields.
+    pub fn value_type(&self) -> ValueType {
+        match &self.kind {
+            ExprKind::Number { .. } => ValueType::Scalar,
+            ExprKind::Text(_) => ValueType::Text,
+            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => inner.value_type(),
+            ExprKind::Binary(binary) => {
+                let scalar = [&binary.left, &binary.right].iter().all(|e| e.value_type() == ValueType::Scalar);
+                if scalar { ValueType::Scalar } else { ValueType::Vector }
+            }
+            ExprKind::Aggregate(_) | ExprKind::Vector(_) => ValueType::Vector,
+            ExprKind::Call(call) => call.function.returns,
+            ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
+        }
+    }
+
+    /// The expressions directly below, from left to right.
+    pub fn children(&self) -> Vec<&Expr> {
+        match &self.kind {
+            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => vec![inner],
+            ExprKind::Binary(binary) => vec![&binary.left, &binary.right],
+            ExprKind::Aggregate(aggregate) => aggregate.parameter.iter().chain([&aggregate.operand]).collect(),
+            ExprKind::Call(call) => call.arguments.iter().collect(),
+            ExprKind::Subquery(subquery) => vec![&subquery.operand],
+        }
+    }
+}
+
+/// All vector selectors of a tree, those of range selectors included, from left to right.
+pub fn selectors(expr: &Expr) -> impl Iterator<Item = &VectorSelector> {
+    let mut rest = vec![expr];
+    std::iter::from_fn(move || {
+        while let Some(expr) = rest.pop() {
+            rest.extend(expr.children().into_iter().rev());
+            match &expr.kind {
+                ExprKind::Vector(selector) => return Some(selector.as_ref()),
+                ExprKind::Matrix(matrix) => return Some(&matrix.vector),
+                _ => {}
+            }
+        }
+        None
+    })
 }
 
 /// What an expression yields.
@@ -261,8 +314,11 @@ pub struct DurationNode {
 
 #[derive(Debug, Clone)]
 pub enum DurationKind {
-    /// Seconds.
-    Number(f64),
+    Number {
+        seconds: f64,
+        /// Written as `5m` rather than as 300.
+        as_duration: bool,
+    },
     /// `step()`: the step of the query.
     Step,
     /// `range()`: from the query's start to its end.
@@ -290,9 +346,9 @@ pub enum Extension {
 
 #[derive(Debug, Clone)]
 pub struct VectorSelector {
-    /// The name as written before the braces, or quoted first within them.
+    /// The name as written before the braces; one quoted within them is a matcher only.
     pub metric: Option<String>,
-    /// All matchers, the one for the metric name included.
+    /// All matchers, the one for the metric name included, last.
     pub matchers: Vec<Matcher>,
     /// Positive looks back.
     pub offset: Option<DurationExpr>,

@@ -1,0 +1,257 @@
+//! From a file, or its text, to a config and everything that is to be said about it.
+
+use super::{
+    check::check,
+    problem::{Problem, Problems},
+    raw::RawConfig,
+    resolve::{Config, resolve},
+    schema::ROOT,
+    tree,
+};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// Far more than any config; a log given by mistake is refused before it fills the memory.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A config that can be run with, and what was understood but does nothing.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
+
+/// Everything that is wrong with a file.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub file: PathBuf,
+    pub errors: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// One line a mistake: `observatory.yml: line 3: listen: ...`.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            write!(f, "{}{}: {error}", if index > 0 { "\n" } else { "" }, self.file.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Reads a file. Paths in it are relative to where it stands.
+pub fn load(file: &Path) -> Result<Loaded, Refused> {
+    let refuse = |message: String| Refused {
+        file: file.to_owned(),
+        errors: vec![Problem { path: String::new(), line: 0, message, hint: None }],
+        warnings: vec![],
+    };
+    let length = std::fs::metadata(file).map_err(|cause| refuse(format!("cannot be read: {cause}")))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(refuse(format!("holds {length} bytes; a config holds at most {FILE_BYTES_MAX}")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|cause| refuse(format!("cannot be read: {cause}")))?;
+    let base = file.parent().unwrap_or(Path::new(""));
+    load_text(&text, base).map_err(|problems| Refused {
+        file: file.to_owned(),
+        errors: problems.errors,
+        warnings: problems.warnings,
+    })
+}
+
+/// As [`load`], from the text.
+pub fn load_text(text: &str, base: &Path) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let tree = match tree::parse(text) {
+        Ok(tree) => tree,
+        Err(problem) => {
+            problems.errors.push(problem);
+            return Err(problems);
+        }
+    };
+    check(&tree, ROOT, "", &mut problems);
+    let config = resolve(RawConfig::read(&tree), base, &mut problems);
+    if !problems.errors.is_empty() {
+        problems.errors.sort_by_key(|problem| problem.line);
+        return Err(problems);
+    }
+    Ok(Loaded { config, warnings: problems.warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Scope;
+
+    fn refused(text: &str) -> String {
+        let problems = load_text(text, Path::new("/etc")).unwrap_err();
+        problems.errors.iter().map(|problem| format!("{problem}\n")).collect()
+    }
+
+    fn loaded(text: &str) -> Loaded {
+        load_text(text, Path::new("/etc/observatory")).unwrap_or_else(|problems| panic!("{:?}", problems.errors))
+    }
+
+    #[test]
+    fn nothing_written_is_everything_by_default() {
+        for text in ["", "# only a comment\n", "storage:\nauth:\n", "{}"] {
+            let config = loaded(text).config;
+            assert_eq!(config.listen.to_string(), "127.0.0.1:9090");
+            assert_eq!(config.data, Path::new("observatory-data"));
+            assert_eq!(config.retention_ms, 30 * 24 * 3_600_000);
+            assert!(config.keyring().is_open());
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_path_line_and_hint() {
+        let text = "\
+lisen: 127.0.0.1:9090
+data: [a]
+storage:
+  retention: forever
+  series_max: many
+  colour: blue
+auth:
+  tokens:
+    - name: ci
+      sha256: abc
+      scopes: [fly]
+    - name: ci
+      token_file: missing
+      scopes: read
+scrape_configs:
+  - job_nam: node
+    scheme: htps
+    static_configs:
+      - targets: 'localhost:9100'
+  -
+features: [promql-experimental-function]
+";
+        insta::assert_snapshot!(refused(text), @r#"
+        line 1: lisen: unknown key; did you mean `listen`?
+        line 2: data: expected a text, got a list
+        line 4: storage.retention: expected a duration such as 15s or 1h30m, got `forever`
+        line 5: storage.series_max: expected a whole number, got `many`
+        line 6: storage.colour: unknown key; known here: `retention`, `series_max`, `tsdb`, `exemplars`
+        line 10: auth.tokens[0].sha256: expected 64 hexadecimal digits; `observatory token new` prints a token and its line
+        line 11: auth.tokens[0].scopes[0]: `fly` is no scope; known: push, read, admin
+        line 12: auth.tokens[1].name: `ci` is the name of two tokens
+        line 12: auth.tokens[1]: is good for nothing; add `scopes: [push]`, `[read]`, both, or `[admin]` for everything
+        line 13: auth.tokens[1].token_file: cannot read /etc/missing: No such file or directory (os error 2)
+        line 14: auth.tokens[1].scopes: expected a list: write `- read`, got `read`
+        line 16: scrape_configs[0].job_nam: unknown key; did you mean `job_name`?
+        line 16: scrape_configs[0]: has no job_name; add `job_name:`
+        line 17: scrape_configs[0].scheme: `htps` is none of http, https; did you mean `https`?
+        line 19: scrape_configs[0].static_configs[0].targets: expected a list: write `- localhost:9100`, got `localhost:9100`
+        line 20: scrape_configs[1]: empty or null entry; remove the `-` or write something after it
+        line 21: features[0]: `promql-experimental-function` is no feature; did you mean `promql-experimental-functions`?
+        "#);
+    }
+
+    #[test]
+    fn values_out_of_bounds_say_what_is_allowed() {
+        let text = "listen: example.com\nstorage: {retention: 1h, series_max: 0}\n\
+                    limits: {connections_max: 1, body_bytes_max: 5TB, query_timeout: 0s}\n";
+        insta::assert_snapshot!(refused(text), @r#"
+        line 1: listen: `example.com` is no address to listen on; write an IP address and a port, such as 127.0.0.1:9090, or 0.0.0.0:9090 for every address of this machine
+        line 2: storage.retention: too short: samples are dropped in windows of two hours
+        line 2: storage.series_max: must be at least 1
+        line 3: limits.connections_max: must be between 16 and 1048576, got 1
+        line 3: limits.body_bytes_max: must be between 1024 and 1073741824, got 5497558138880
+        line 3: limits.query_timeout: must be between 1ms and 1d, got 0s
+        "#);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_one_mistake_with_its_line() {
+        let text = refused("listen: 127.0.0.1:9090\nstorage: [\nretention: 30d\n");
+        assert!(text.lines().count() == 1 && text.starts_with("line ") && text.contains("YAML"), "{text}");
+    }
+
+    #[test]
+    fn an_existing_prometheus_config_is_accepted_with_one_warning_for_each_section() {
+        let loaded = loaded(
+            "\
+global:
+  scrape_interval: 15s
+  external_labels: {site: here, number: 5}
+rule_files: [rules.yml]
+scrape_configs:
+  - job_name: node
+    basic_auth: {username: a, password: b}
+    relabel_configs:
+      - {source_labels: [__address__], target_label: instance, regex: '(.*):.*', replacement: $1}
+    static_configs:
+      - targets: ['localhost:9100']
+        labels: {env: test}
+    kubernetes_sd_configs: [{role: pod, namespaces: {names: [a]}}]
+  - job_name: other
+    honor_labels: yes
+    body_size_limit: 10MB
+alerting:
+  alertmanagers:
+    - static_configs: [{targets: ['localhost:9093']}]
+remote_write:
+  - url: http://a/api/v1/write
+    queue_config: {capacity: 10}
+storage:
+  tsdb: {out_of_order_time_window: 30m}
+",
+        );
+        let paths: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        let sections = ["global", "rule_files", "scrape_configs", "alerting", "remote_write", "storage.tsdb"];
+        assert_eq!(paths, sections);
+        assert_eq!(
+            loaded.warnings[2].to_string(),
+            "line 5: scrape_configs: understood, but not active yet: nothing is scraped"
+        );
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_and_holds_no_secret() {
+        let hash = "ab".repeat(32);
+        let text = format!(
+            "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s}}\n\
+             auth: {{tokens: [{{name: ci, sha256: '{hash}', scopes: [push, read]}}]}}\n\
+             features: [promql-experimental-functions]\n"
+        );
+        let config = loaded(&text).config;
+        assert_eq!(
+            (config.listen.to_string().as_str(), config.data.to_str()),
+            ("0.0.0.0:9091", Some("/etc/observatory/below"))
+        );
+        assert!(config.tokens[0].key.scopes.allow(Scope::Push) && !config.tokens[0].key.scopes.allow(Scope::Admin));
+        assert!(config.parse_options().experimental_functions);
+        let shown = config.to_yaml();
+        insta::assert_snapshot!(shown, @r#"
+        listen: "0.0.0.0:9091"
+        data: /etc/observatory/below
+        storage:
+          retention: 90d
+          series_max: 2000000
+        auth:
+          tokens:
+            - name: ci
+              sha256: <secret>
+              scopes: [push, read]
+        limits:
+          connections_max: 10240
+          body_bytes_max: 16777216
+          query_timeout: 1m30s
+          query_samples_max: 50000000
+          query_lookback_delta: 5m
+        features: [promql-experimental-functions]
+        "#);
+        assert!(!shown.contains(&hash));
+        assert_eq!(loaded(&shown.replace("<secret>", &hash)).config.to_yaml(), shown);
+        assert_eq!(
+            loaded(&Config::empty().to_yaml()).config.to_yaml(),
+            Config::empty().to_yaml().replace("observatory-data", "/etc/observatory/observatory-data")
+        );
+    }
+}

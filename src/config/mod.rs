@@ -1,0 +1,22 @@
+//! Configuration is two types: what was written, and what it means.
+//!
+//! 1. [`tree`] reads YAML and remembers the line of everything.
+//! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
+//!    known ones that do nothing yet are warnings.
+//! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`].
+//! 4. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force.
+//!
+//! Invariant: secrets are read, hashed and dropped; nothing here prints one.
+
+mod check;
+mod load;
+mod problem;
+mod raw;
+mod resolve;
+mod schema;
+mod show;
+mod tree;
+
+pub use load::{Loaded, Refused, load, load_text};
+pub use problem::{Problem, Problems};
+pub use resolve::{Config, Feature, Limits, Token, parse_listen};

@@ -1,0 +1,128 @@
+//! The config as written: texts and numbers with their lines, nothing decided, nothing filled in.
+
+use super::{
+    check::parse_size,
+    tree::{Node, Value},
+};
+use crate::model::time::parse_duration_ms;
+
+/// A value and the line it stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    pub value: T,
+    pub line: u64,
+}
+
+/// `observatory.yml` as written; `None` where nothing is said. What does not have the right form is left out here: it
+/// was reported when the tree was checked.
+#[derive(Debug, Clone, Default)]
+pub struct RawConfig {
+    pub listen: Option<Located<String>>,
+    pub data: Option<Located<String>>,
+    pub retention_ms: Option<Located<i64>>,
+    pub series_max: Option<Located<u64>>,
+    pub tokens: Vec<Located<RawToken>>,
+    pub limits: RawLimits,
+    pub features: Vec<Located<String>>,
+    /// Of `scrape_configs`: each job's name, `None` where it is missing.
+    pub jobs: Vec<Located<Option<String>>>,
+    /// Of `remote_write` and `remote_read`: the section's name, index and whether it has a URL.
+    pub remotes: Vec<Located<(&'static str, usize, bool)>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawToken {
+    pub name: Option<Located<String>>,
+    pub token_file: Option<Located<String>>,
+    pub sha256: Option<Located<String>>,
+    pub scopes: Option<Vec<Located<String>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawLimits {
+    pub connections_max: Option<Located<u64>>,
+    pub body_bytes_max: Option<Located<u64>>,
+    pub query_timeout_ms: Option<Located<i64>>,
+    pub query_samples_max: Option<Located<u64>>,
+    pub query_lookback_delta_ms: Option<Located<i64>>,
+}
+
+impl RawConfig {
+    /// Takes what we use from a tree.
+    pub fn read(tree: &Node) -> RawConfig {
+        let storage = tree.get("storage");
+        let limits = tree.get("limits");
+        let auth = tree.get("auth");
+        let jobs = tree.get("scrape_configs").map_or(&[][..], Node::elements).iter();
+        RawConfig {
+            listen: text(Some(tree), "listen"),
+            data: text(Some(tree), "data"),
+            retention_ms: duration(storage, "retention"),
+            series_max: whole(storage, "series_max"),
+            tokens: auth
+                .and_then(|auth| auth.get("tokens"))
+                .map_or(&[][..], Node::elements)
+                .iter()
+                .map(|node| Located { value: RawToken::read(node), line: node.line })
+                .collect(),
+            limits: RawLimits {
+                connections_max: whole(limits, "connections_max"),
+                body_bytes_max: found(limits, "body_bytes_max", parse_size),
+                query_timeout_ms: duration(limits, "query_timeout"),
+                query_samples_max: whole(limits, "query_samples_max"),
+                query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
+            },
+            features: tree.get("features").map(texts).unwrap_or_default(),
+            jobs: jobs
+                .filter(|job| matches!(job.value, Value::Map(_)))
+                .map(|job| {
+                    let name = text(Some(job), "job_name");
+                    let line = name.as_ref().map_or(job.line, |name| name.line);
+                    Located { value: name.map(|name| name.value), line }
+                })
+                .collect(),
+            remotes: ["remote_write", "remote_read"].into_iter().flat_map(|section| remotes(tree, section)).collect(),
+        }
+    }
+}
+
+impl RawToken {
+    fn read(node: &Node) -> RawToken {
+        RawToken {
+            name: text(Some(node), "name"),
+            token_file: text(Some(node), "token_file"),
+            sha256: text(Some(node), "sha256"),
+            scopes: node.get("scopes").map(texts),
+        }
+    }
+}
+
+fn remotes(tree: &Node, section: &'static str) -> Vec<Located<(&'static str, usize, bool)>> {
+    let nodes = tree.get(section).map_or(&[][..], Node::elements).iter().enumerate();
+    nodes
+        .filter(|(_, node)| matches!(node.value, Value::Map(_)))
+        .map(|(index, node)| Located { value: (section, index, node.get("url").is_some()), line: node.line })
+        .collect()
+}
+
+fn found<T>(node: Option<&Node>, key: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<Located<T>> {
+    let node = node?.get(key)?;
+    Some(Located { value: read(node.scalar()?)?, line: node.line })
+}
+
+fn text(node: Option<&Node>, key: &str) -> Option<Located<String>> {
+    found(node, key, |text| Some(text.to_owned()))
+}
+
+fn whole(node: Option<&Node>, key: &str) -> Option<Located<u64>> {
+    found(node, key, |text| text.parse().ok())
+}
+
+fn duration(node: Option<&Node>, key: &str) -> Option<Located<i64>> {
+    found(node, key, |text| parse_duration_ms(text).ok())
+}
+
+fn texts(node: &Node) -> Vec<Located<String>> {
+    let located = |node: &Node| Some(Located { value: node.scalar()?.to_owned(), line: node.line });
+    node.elements().iter().filter_map(located).collect()
+}

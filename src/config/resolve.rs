@@ -1,0 +1,354 @@
+//! From what was written to what it means: defaults filled in, everything typed, every mistake reported.
+
+use super::{
+    problem::{Problems, nearest},
+    raw::{Located, RawConfig, RawLimits, RawToken},
+};
+use crate::{
+    auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
+    model::time::format_duration_ms,
+    promql::parser::ParseOptions,
+};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// Prometheus' port, so that its data sources and senders find us without a change.
+pub const PORT_DEFAULT: u16 = 9090;
+pub const DATA_DEFAULT: &str = "observatory-data";
+const RETENTION_MS_DEFAULT: i64 = 30 * 24 * 3_600_000;
+/// A window is the least that can be dropped.
+const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
+/// About 2 GiB of memory at 1 KiB each.
+const SERIES_MAX_DEFAULT: u64 = 2_000_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// What the process runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Not yet absolute: relative to the file it was written in, or to the working directory.
+    pub data: PathBuf,
+    pub retention_ms: i64,
+    pub series_max: u64,
+    pub tokens: Vec<Token>,
+    pub limits: Limits,
+    pub features: Vec<Feature>,
+}
+
+/// A token as configured, with what its secret hashes to.
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub key: Key,
+    /// Where the secret stands, if not as a hash in the config itself.
+    pub file: Option<PathBuf>,
+}
+
+/// What the process spends at most on others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub connections_max: usize,
+    /// On the wire, before decompression.
+    pub body_bytes_max: usize,
+    pub query_timeout_ms: i64,
+    /// Held in memory by one query.
+    pub query_samples_max: u64,
+    pub query_lookback_delta_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            // Each costs at most 16 KiB of buffer and a file descriptor: 160 MiB in the worst case.
+            connections_max: 10_240,
+            // A remote write of 60,000 samples takes under 2 MiB, a push of 20,000 series under 4.
+            body_bytes_max: 16 << 20,
+            // Those of Prometheus, which its dashboards were made under.
+            query_timeout_ms: 120_000,
+            query_samples_max: 50_000_000,
+            query_lookback_delta_ms: 300_000,
+        }
+    }
+}
+
+/// What is off unless asked for; named as Prometheus names its flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    ExperimentalFunctions,
+    ExtendedRangeSelectors,
+    BinopFillModifiers,
+}
+
+impl Feature {
+    pub const ALL: [Feature; 3] =
+        [Feature::ExperimentalFunctions, Feature::ExtendedRangeSelectors, Feature::BinopFillModifiers];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Feature::ExperimentalFunctions => "promql-experimental-functions",
+            Feature::ExtendedRangeSelectors => "promql-extended-range-selectors",
+            Feature::BinopFillModifiers => "promql-binop-fill-modifiers",
+        }
+    }
+}
+
+impl Config {
+    /// The config of an empty file.
+    pub fn empty() -> Config {
+        resolve(RawConfig::default(), Path::new(""), &mut Problems::default())
+    }
+
+    /// The tokens, ready to be compared with.
+    pub fn keyring(&self) -> Keyring {
+        Keyring::new(self.tokens.iter().map(|token| token.key.clone()).collect())
+    }
+
+    /// What the parser accepts beyond the stable language.
+    pub fn parse_options(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.features.contains(&Feature::ExperimentalFunctions),
+            extended_selectors: self.features.contains(&Feature::ExtendedRangeSelectors),
+            fill_modifiers: self.features.contains(&Feature::BinopFillModifiers),
+        }
+    }
+}
+
+/// Decides. `base` is the directory that relative paths start from: that of the file.
+pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
+    check_jobs(&raw, problems);
+    let at_least = |raw: Option<Located<u64>>, default: u64, path: &str, problems: &mut Problems| match raw {
+        Some(found) if found.value == 0 => {
+            problems.error(path, found.line, "must be at least 1");
+            default
+        }
+        found => found.map_or(default, |found| found.value),
+    };
+    Config {
+        listen: resolve_listen(raw.listen, problems),
+        data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
+        retention_ms: resolve_retention(raw.retention_ms, problems),
+        series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
+        tokens: resolve_tokens(raw.tokens, base, problems),
+        limits: resolve_limits(raw.limits, problems),
+        features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),
+    }
+}
+
+/// Reads `address:port`, `localhost:port` or `:port`, which is every address of this machine, as in Prometheus.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let split = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match split {
+        Some(("", port)) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)),
+        Some(("localhost", port)) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        _ => Err(format!(
+            "`{text}` is no address to listen on; write an IP address and a port, such as 127.0.0.1:{PORT_DEFAULT}, \
+             or 0.0.0.0:{PORT_DEFAULT} for every address of this machine"
+        )),
+    }
+}
+
+fn resolve_listen(raw: Option<Located<String>>, problems: &mut Problems) -> SocketAddr {
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT_DEFAULT);
+    let Some(raw) = raw else { return default };
+    parse_listen(&raw.value).unwrap_or_else(|message| {
+        problems.error("listen", raw.line, message);
+        default
+    })
+}
+
+fn resolve_retention(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
+    let Some(raw) = raw else { return RETENTION_MS_DEFAULT };
+    if raw.value < RETENTION_MS_MIN {
+        problems.error("storage.retention", raw.line, "too short: samples are dropped in windows of two hours");
+    } else if raw.value > 100 * 365 * DAY_MS {
+        problems.error("storage.retention", raw.line, "too long: 100 years are the most");
+    }
+    raw.value
+}
+
+fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
+    let default = Limits::default();
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let number = |raw, name, bounds, default, problems: &mut Problems| {
+        within(raw, name, bounds, default, u64::to_string, problems)
+    };
+    let time = |raw, name, bounds, default, problems: &mut Problems| {
+        within(raw, name, bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
+    };
+    let connections_max = default.connections_max as u64;
+    let body_bytes_max = default.body_bytes_max as u64;
+    Limits {
+        connections_max: size(number(raw.connections_max, "connections_max", (16, 1 << 20), connections_max, problems)),
+        body_bytes_max: size(number(
+            raw.body_bytes_max,
+            "body_bytes_max",
+            (1 << 10, 1 << 30),
+            body_bytes_max,
+            problems,
+        )),
+        query_timeout_ms: time(raw.query_timeout_ms, "query_timeout", (1, DAY_MS), default.query_timeout_ms, problems),
+        query_samples_max: number(
+            raw.query_samples_max,
+            "query_samples_max",
+            (1, u64::MAX),
+            default.query_samples_max,
+            problems,
+        ),
+        query_lookback_delta_ms: time(
+            raw.query_lookback_delta_ms,
+            "query_lookback_delta",
+            (1, 365 * DAY_MS),
+            default.query_lookback_delta_ms,
+            problems,
+        ),
+    }
+}
+
+/// The limit as written, where it is within its bounds (inclusive); else the default, and a mistake is reported.
+fn within<T: PartialOrd + Copy>(
+    raw: Option<Located<T>>,
+    name: &str,
+    (least, most): (T, T),
+    default: T,
+    print: impl Fn(&T) -> String,
+    problems: &mut Problems,
+) -> T {
+    let Some(found) = raw else { return default };
+    if found.value < least || found.value > most {
+        let message = format!("must be between {} and {}, got {}", print(&least), print(&most), print(&found.value));
+        problems.error(&format!("limits.{name}"), found.line, message);
+    }
+    found.value
+}
+
+fn resolve_feature(index: usize, name: &Located<String>, problems: &mut Problems) -> Option<Feature> {
+    let found = Feature::ALL.into_iter().find(|feature| feature.as_str() == name.value);
+    if found.is_none() {
+        let path = format!("features[{index}]");
+        let message = format!("`{}` is no feature", name.value);
+        let names = Feature::ALL.map(Feature::as_str);
+        let hint = match nearest(&name.value, names.into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", names.join(", ")),
+        };
+        problems.error_with_hint(&path, name.line, message, hint);
+    }
+    found
+}
+
+fn resolve_tokens(raw: Vec<Located<RawToken>>, base: &Path, problems: &mut Problems) -> Vec<Token> {
+    let mut names = HashSet::new();
+    let mut tokens = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let path = format!("auth.tokens[{index}]");
+        match &raw.value.name {
+            None => problems.error_with_hint(&path, raw.line, "has no name", "add `name:`; it is what the log says"),
+            Some(name) if !names.insert(name.value.clone()) => {
+                problems.error(
+                    &format!("{path}.name"),
+                    name.line,
+                    format!("`{}` is the name of two tokens", name.value),
+                );
+            }
+            Some(_) => {}
+        }
+        let scopes = resolve_scopes(&path, &raw, problems);
+        let (digest, file) = resolve_secret(&path, &raw, base, problems);
+        if let (Some(name), Some(scopes), Some(digest)) = (raw.value.name, scopes, digest) {
+            tokens.push(Token { key: Key { name: name.value, digest, scopes }, file });
+        }
+    }
+    tokens
+}
+
+fn resolve_scopes(path: &str, raw: &Located<RawToken>, problems: &mut Problems) -> Option<Scopes> {
+    let written = raw.value.scopes.as_deref().unwrap_or_default();
+    if written.is_empty() {
+        let hint = "add `scopes: [push]`, `[read]`, both, or `[admin]` for everything";
+        problems.error_with_hint(path, raw.line, "is good for nothing", hint);
+        return None;
+    }
+    let mut scopes = Vec::new();
+    for (index, scope) in written.iter().enumerate() {
+        match Scope::parse(&scope.value) {
+            Some(scope) => scopes.push(scope),
+            None => problems.error_with_hint(
+                &format!("{path}.scopes[{index}]"),
+                scope.line,
+                format!("`{}` is no scope", scope.value),
+                "known: push, read, admin",
+            ),
+        }
+    }
+    Some(scopes.into_iter().collect())
+}
+
+fn resolve_secret(
+    path: &str,
+    raw: &Located<RawToken>,
+    base: &Path,
+    problems: &mut Problems,
+) -> (Option<Digest>, Option<PathBuf>) {
+    match (&raw.value.sha256, &raw.value.token_file) {
+        (Some(hash), None) => {
+            let digest = Digest::from_hex(&hash.value);
+            if digest.is_none() {
+                let hint = "`observatory token new` prints a token and its line";
+                problems.error_with_hint(&format!("{path}.sha256"), hash.line, "expected 64 hexadecimal digits", hint);
+            }
+            (digest, None)
+        }
+        (None, Some(file)) => {
+            let file_path = base.join(&file.value);
+            let token = read_token(&file_path).map_err(|message| {
+                problems.error(&format!("{path}.token_file"), file.line, message);
+            });
+            (token.ok().as_deref().map(Digest::of), Some(file_path))
+        }
+        (found, _) => {
+            let message = if found.is_some() { "has both `sha256` and `token_file`" } else { "has no secret" };
+            let hint = "give either `sha256` or `token_file`; `observatory token new` prints a token and its line";
+            problems.error_with_hint(path, raw.line, message, hint);
+            (None, None)
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
+    let token = text.trim();
+    if token.len() < TOKEN_BYTES_MIN {
+        let length = token.len();
+        return Err(format!(
+            "{} holds {length} characters, which can be guessed; write at least {TOKEN_BYTES_MIN}, or better what \
+             `observatory token new` prints",
+            path.display()
+        ));
+    }
+    Ok(token.to_owned())
+}
+
+/// What Prometheus itself would refuse in sections that are not active yet: better said now than when they are.
+fn check_jobs(raw: &RawConfig, problems: &mut Problems) {
+    let mut names = HashSet::new();
+    for (index, job) in raw.jobs.iter().enumerate() {
+        let path = format!("scrape_configs[{index}]");
+        match &job.value {
+            None => problems.error_with_hint(&path, job.line, "has no job_name", "add `job_name:`"),
+            Some(name) if !names.insert(name) => {
+                problems.error(&format!("{path}.job_name"), job.line, format!("`{name}` is the name of two jobs"));
+            }
+            Some(_) => {}
+        }
+    }
+    for remote in &raw.remotes {
+        if let (section, index, false) = remote.value {
+            problems.error_with_hint(&format!("{section}[{index}]"), remote.line, "has no url", "add `url:`");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The keys of `observatory.yml`, Prometheus' among them, as one table: what may stand where, and what it may be.
+
+use Shape::{Any, Bool, Duration, List, Map, Number, OneOf, Size, Text, TextMap, Texts, Whole};
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    Any,
+    Text,
+    Bool,
+    /// A whole number, not negative.
+    Whole,
+    Number,
+    /// `1h30m`.
+    Duration,
+    /// `16MiB`, `10MB` (both count in 1024), or a number of bytes.
+    Size,
+    OneOf(&'static [&'static str]),
+    Texts,
+    TextMap,
+    List(&'static Shape),
+    /// The keys of all these tables together.
+    Map(&'static [&'static [Key]]),
+}
+
+/// A key of a map.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+    /// For keys of Prometheus that do nothing here yet: what therefore does not happen.
+    pub inactive: Option<&'static str>,
+}
+
+const fn key(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape, inactive: None }
+}
+
+const fn inactive(name: &'static str, shape: Shape, consequence: &'static str) -> Key {
+    Key { name, shape, inactive: Some(consequence) }
+}
+
+/// The whole file.
+pub const ROOT: Shape = Map(&[OURS, PROMETHEUS]);
+
+const OURS: &[Key] = &[
+    key("listen", Text),
+    key("data", Text),
+    key("auth", Map(&[AUTH])),
+    key("limits", Map(&[LIMITS])),
+    key("features", Texts),
+];
+
+const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
+
+const TOKEN: &[Key] = &[key("name", Text), key("token_file", Text), key("sha256", Text), key("scopes", Texts)];
+
+const LIMITS: &[Key] = &[
+    key("connections_max", Whole),
+    key("body_bytes_max", Size),
+    key("query_timeout", Duration),
+    key("query_samples_max", Whole),
+    key("query_lookback_delta", Duration),
+];
+
+const PROMETHEUS: &[Key] = &[
+    inactive("global", Map(&[GLOBAL]), "its defaults serve scraping and rules, which do not run yet"),
+    inactive("runtime", Map(&[&[key("gogc", Whole)]]), "it tunes a garbage collector, and there is none here"),
+    inactive("rule_files", Texts, "no rule is evaluated"),
+    inactive("scrape_config_files", Texts, "nothing is scraped"),
+    inactive("scrape_configs", List(&Map(&[SCRAPE, HTTP, DISCOVERY])), "nothing is scraped"),
+    inactive("alerting", Map(&[ALERTING]), "no alert is sent"),
+    inactive("remote_write", List(&Map(&[REMOTE_WRITE, HTTP])), "nothing is sent on to another store"),
+    inactive("remote_read", List(&Map(&[REMOTE_READ, HTTP])), "no other store is asked"),
+    key("storage", Map(&[STORAGE])),
+    inactive("tracing", Map(&[TRACING]), "no trace is sent"),
+    inactive("otlp", Map(&[OTLP]), "OTLP is not received"),
+];
+
+const STORAGE: &[Key] = &[
+    key("retention", Duration),
+    key("series_max", Whole),
+    inactive(
+        "tsdb",
+        Map(&[TSDB]),
+        "samples of any age within `storage.retention` are taken; set `storage.retention` to keep them longer",
+    ),
+    inactive("exemplars", Map(&[&[key("max_exemplars", Number)]]), "exemplars are not kept"),
+];
+
+const TSDB: &[Key] = &[
+    key("out_of_order_time_window", Duration),
+    key("stale_series_compaction_threshold", Number),
+    key("chunk_encoding", Map(&[&[key("floats", Text)]])),
+    key("retention", Map(&[&[key("time", Duration), key("size", Size), key("percentage", Number)]])),
+];
+
+const PROTOCOLS: Shape = Texts;
+const SCHEME: Shape = OneOf(&["http", "https"]);
+const NAME_VALIDATION: Shape = OneOf(&["utf8", "legacy"]);
+const NAME_ESCAPING: Shape = OneOf(&["allow-utf-8", "underscores", "dots", "values"]);
+
+const GLOBAL: &[Key] = &[
+    key("scrape_interval", Duration),
+    key("scrape_timeout", Duration),
+    key("scrape_protocols", PROTOCOLS),
+    key("evaluation_interval", Duration),
+    key("rule_query_offset", Duration),
+    key("query_log_file", Text),
+    key("scrape_failure_log_file", Text),
+    key("external_labels", TextMap),
+    key("body_size_limit", Size),
+    key("sample_limit", Whole),
+    key("target_limit", Whole),
+    key("label_limit", Whole),
+    key("label_name_length_limit", Whole),
+    key("label_value_length_limit", Whole),
+    key("keep_dropped_targets", Whole),
+    key("metric_name_validation_scheme", NAME_VALIDATION),
+    key("metric_name_escaping_scheme", NAME_ESCAPING),
+    key("scrape_native_histograms", Bool),
+    key("convert_classic_histograms_to_nhcb", Bool),
+    key("always_scrape_classic_histograms", Bool),
+    key("extra_scrape_metrics", Bool),
+];
+
+const SCRAPE: &[Key] = &[
+    key("job_name", Text),
+    key("scrape_interval", Duration),
+    key("scrape_timeout", Duration),
+    key("scrape_protocols", PROTOCOLS),
+    key("fallback_scrape_protocol", Text),
+    key("scrape_native_histograms", Bool),
+    key("always_scrape_classic_histograms", Bool),
+    key("convert_classic_histograms_to_nhcb", Bool),
+    key("metrics_path", Text),
+    key("honor_labels", Bool),
+    key("honor_timestamps", Bool),
+    key("track_timestamps_staleness", Bool),
+    key("scheme", SCHEME),
+    key("params", Any),
+    key("enable_compression", Bool),
+    key("scrape_failure_log_file", Text),
+    key("body_size_limit", Size),
+    key("sample_limit", Whole),
+    key("label_limit", Whole),
+    key("label_name_length_limit", Whole),
+    key("label_value_length_limit", Whole),
+    key("target_limit", Whole),
+    key("native_histogram_bucket_limit", Whole),
+    key("native_histogram_min_bucket_factor", Number),
+    key("keep_dropped_targets", Whole),
+    key("metric_name_validation_scheme", NAME_VALIDATION),
+    key("metric_name_escaping_scheme", NAME_ESCAPING),
+    key("extra_scrape_metrics", Bool),
+    key("relabel_configs", RELABEL),
+    key("metric_relabel_configs", RELABEL),
+];
+
+const RELABEL: Shape = List(&Map(&[&[
+    key("source_labels", Texts),
+    key("separator", Text),
+    key("target_label", Text),
+    key("regex", Text),
+    key("modulus", Whole),
+    key("replacement", Text),
+    key("action", Text),
+]]));
+
+const TLS: Shape = Map(&[&[
+    key("ca", Text),
+    key("ca_file", Text),
+    key("cert", Text),
+    key("cert_file", Text),
+    key("key", Text),
+    key("key_file", Text),
+    key("server_name", Text),
+    key("insecure_skip_verify", Bool),
+    key("min_version", Text),
+    key("max_version", Text),
+]]);
+
+const PROXY: &[Key] = &[
+    key("proxy_url", Text),
+    key("no_proxy", Text),
+    key("proxy_from_environment", Bool),
+    key("proxy_connect_header", Any),
+];
+
+const HTTP: &[Key] = &[
+    key(
+        "basic_auth",
+        Map(&[&[key("username", Text), key("username_file", Text), key("password", Text), key("password_file", Text)]]),
+    ),
+    key("authorization", Map(&[&[key("type", Text), key("credentials", Text), key("credentials_file", Text)]])),
+    key("oauth2", Map(&[OAUTH2, PROXY])),
+    key("follow_redirects", Bool),
+    key("enable_http2", Bool),
+    key("tls_config", TLS),
+    key("proxy_url", Text),
+    key("no_proxy", Text),
+    key("proxy_from_environment", Bool),
+    key("proxy_connect_header", Any),
+    key("http_headers", Any),
+    key("bearer_token", Text),
+    key("bearer_token_file", Text),
+];
+
+const OAUTH2: &[Key] = &[
+    key("client_id", Text),
+    key("client_secret", Text),
+    key("client_secret_file", Text),
+    key("scopes", Texts),
+    key("token_url", Text),
+    key("endpoint_params", TextMap),
+    key("tls_config", TLS),
+];
+
+const STATIC: Shape = List(&Map(&[&[key("targets", Texts), key("labels", TextMap)]]));
+
+/// Ways to find targets. What a cloud's own way may hold is checked when that way works.
+const DISCOVERY: &[Key] = &[
+    key("static_configs", STATIC),
+    key("file_sd_configs", List(&Map(&[&[key("files", Texts), key("refresh_interval", Duration)]]))),
+    key("http_sd_configs", List(&Map(&[&[key("url", Text), key("refresh_interval", Duration)], HTTP]))),
+    key(
+        "dns_sd_configs",
+        List(&Map(&[&[key("names", Texts), key("type", Text), key("port", Whole), key("refresh_interval", Duration)]])),
+    ),
+    key("docker_sd_configs", List(&Any)),
+    key("dockerswarm_sd_configs", List(&Any)),
+    key("azure_sd_configs", List(&Any)),
+    key("consul_sd_configs", List(&Any)),
+    key("digitalocean_sd_configs", List(&Any)),
+    key("ec2_sd_configs", List(&Any)),
+    key("eureka_sd_configs", List(&Any)),
+    key("gce_sd_configs", List(&Any)),
+    key("hetzner_sd_configs", List(&Any)),
+    key("ionos_sd_configs", List(&Any)),
+    key("kubernetes_sd_configs", List(&Any)),
+    key("kuma_sd_configs", List(&Any)),
+    key("lightsail_sd_configs", List(&Any)),
+    key("linode_sd_configs", List(&Any)),
+    key("marathon_sd_configs", List(&Any)),
+    key("nerve_sd_configs", List(&Any)),
+    key("nomad_sd_configs", List(&Any)),
+    key("openstack_sd_configs", List(&Any)),
+    key("ovhcloud_sd_configs", List(&Any)),
+    key("puppetdb_sd_configs", List(&Any)),
+    key("scaleway_sd_configs", List(&Any)),
+    key("serverset_sd_configs", List(&Any)),
+    key("stackit_sd_configs", List(&Any)),
+    key("triton_sd_configs", List(&Any)),
+    key("uyuni_sd_configs", List(&Any)),
+    key("vultr_sd_configs", List(&Any)),
+];
+
+const ALERTING: &[Key] =
+    &[key("alert_relabel_configs", RELABEL), key("alertmanagers", List(&Map(&[ALERTMANAGER, HTTP, DISCOVERY])))];
+
+const ALERTMANAGER: &[Key] = &[
+    key("scheme", SCHEME),
+    key("path_prefix", Text),
+    key("timeout", Duration),
+    key("api_version", Text),
+    key("relabel_configs", RELABEL),
+    key("alert_relabel_configs", RELABEL),
+    key("sigv4", Any),
+];
+
+const REMOTE_WRITE: &[Key] = &[
+    key("url", Text),
+    key("remote_timeout", Duration),
+    key("headers", TextMap),
+    key("name", Text),
+    key("write_relabel_configs", RELABEL),
+    key("send_exemplars", Bool),
+    key("send_native_histograms", Bool),
+    key("protobuf_message", Text),
+    key("round_robin_dns", Bool),
+    key("metadata_config", Map(&[METADATA_QUEUE])),
+    key("queue_config", Map(&[QUEUE])),
+    key("sigv4", Any),
+    key("azuread", Any),
+    key("google_iam", Any),
+];
+
+const METADATA_QUEUE: &[Key] = &[key("send", Bool), key("send_interval", Duration), key("max_samples_per_send", Whole)];
+
+const QUEUE: &[Key] = &[
+    key("capacity", Whole),
+    key("max_shards", Whole),
+    key("min_shards", Whole),
+    key("max_samples_per_send", Whole),
+    key("batch_send_deadline", Duration),
+    key("min_backoff", Duration),
+    key("max_backoff", Duration),
+    key("retry_on_http_429", Bool),
+    key("sample_age_limit", Duration),
+];
+
+const REMOTE_READ: &[Key] = &[
+    key("url", Text),
+    key("remote_timeout", Duration),
+    key("chunked_read_limit", Size),
+    key("headers", TextMap),
+    key("name", Text),
+    key("required_matchers", TextMap),
+    key("read_recent", Bool),
+    key("filter_external_labels", Bool),
+];
+
+const TRACING: &[Key] = &[
+    key("client_type", OneOf(&["grpc", "http"])),
+    key("endpoint", Text),
+    key("sampling_fraction", Number),
+    key("insecure", Bool),
+    key("tls_config", TLS),
+    key("headers", TextMap),
+    key("compression", Text),
+    key("timeout", Duration),
+];
+
+const OTLP: &[Key] = &[
+    key("promote_resource_attributes", Texts),
+    key("promote_all_resource_attributes", Bool),
+    key("ignore_resource_attributes", Texts),
+    key("translation_strategy", Text),
+    key("keep_identifying_resource_attributes", Bool),
+    key("convert_histograms_to_nhcb", Bool),
+    key("promote_scope_metadata", Bool),
+    key("label_name_underscore_sanitization", Bool),
+    key("label_name_preserve_multiple_underscores", Bool),
+];
