@@ -4,6 +4,7 @@
 //! [`stdx`] · [`model`], [`telemetry`] · [`store`], `protocol` · `ingest`, [`promql`], `jobs`, [`auth`] · `api` ·
 //! [`config`] · `app` · `cli`. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
+pub mod api;
 pub mod auth;
 pub mod config;
 pub mod model;

@@ -6,5 +6,11 @@
 //! 3. [`Engine`](engine::Engine) runs both under limits, on a fixed pool.
 
 pub mod ast;
+pub mod engine;
+pub mod eval;
 pub mod functions;
+pub mod limits;
 pub mod parser;
+pub mod value;
+
+pub use engine::{Engine, EngineConfig, QueryOptions};

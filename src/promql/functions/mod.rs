@@ -1,6 +1,14 @@
 //! The functions of PromQL as one table: the parser checks types by it, the evaluator dispatches on its ids, the
 //! documentation and the editor list it.
 
+pub mod buckets;
+pub mod date;
+pub mod math;
+pub mod over_time;
+pub mod rate;
+pub mod text;
+pub mod window;
+
 use super::ast::ValueType::{self, Matrix, Scalar, Text, Vector};
 
 /// Names a function; the evaluator's `match` over it is exhaustive, so no row can be forgotten.

@@ -1,0 +1,219 @@
+//! What all nodes of one query share: the steps, the store, the account, the workers.
+
+use super::{annotations::Annotations, pool::Pool};
+use crate::{
+    model::{Matcher, TimeRange, Timestamp},
+    promql::{
+        ast::Span,
+        limits::{Budget, QueryError},
+        value::NodeStats,
+    },
+    store::{Hints, Queryable, SeriesSet},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The times an expression is evaluated at: `start + i * step` for `i` below `count`. One step is an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Grid {
+    pub start: Timestamp,
+    /// Positive, milliseconds.
+    pub step: i64,
+    /// Zero only for the steps of an empty subquery.
+    pub count: usize,
+}
+
+impl Grid {
+    pub fn instant(at: Timestamp) -> Grid {
+        Grid { start: at, step: 1, count: 1 }
+    }
+
+    #[inline]
+    pub fn at(&self, index: usize) -> Timestamp {
+        self.start + self.step * index as i64
+    }
+
+    /// The last step; the first where there is none.
+    pub fn end(&self) -> Timestamp {
+        self.at(self.count.saturating_sub(1))
+    }
+}
+
+/// Options of the engine that change answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Semantics {
+    pub lookback_ms: i64,
+    /// Steps of a subquery that names none.
+    pub subquery_step_ms: i64,
+    /// Metric names are removed from the answer and not on the way.
+    pub delayed_name_removal: bool,
+}
+
+type SelectionKey = (TimeRangeKey, Vec<Matcher>);
+type TimeRangeKey = (Timestamp, Timestamp);
+
+/// Shared by the nodes of one query.
+pub struct Context {
+    pub store: Arc<dyn Queryable>,
+    pub pool: Arc<Pool>,
+    pub budget: Budget,
+    pub annotations: Annotations,
+    pub semantics: Semantics,
+    /// The steps of the whole query: what `start()`, `end()`, `step()` and `range()` mean.
+    pub outer: Grid,
+    /// 0 for an instant query.
+    pub outer_step: i64,
+    /// Whether every node is measured.
+    pub measure: bool,
+    selections: Mutex<Vec<(SelectionKey, Arc<dyn SeriesSet>)>>,
+    counters: Mutex<Vec<(Span, Arc<Counters>)>>,
+    per_step: Option<Vec<AtomicU64>>,
+}
+
+/// Filled by workers while nodes compute.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub series: AtomicU64,
+    pub samples: AtomicU64,
+    pub nanoseconds: AtomicU64,
+}
+
+impl Context {
+    #[allow(clippy::too_many_arguments, reason = "built in one place, from the engine's parts")]
+    pub fn new(
+        store: Arc<dyn Queryable>,
+        pool: Arc<Pool>,
+        budget: Budget,
+        semantics: Semantics,
+        outer: Grid,
+        outer_step: i64,
+        measure: bool,
+    ) -> Context {
+        let per_step = measure.then(|| (0..outer.count).map(|_| AtomicU64::new(0)).collect());
+        Context {
+            store,
+            pool,
+            budget,
+            annotations: Annotations::default(),
+            semantics,
+            outer,
+            outer_step,
+            measure,
+            selections: Mutex::default(),
+            counters: Mutex::default(),
+            per_step,
+        }
+    }
+
+    /// Finds series; the same question of one query is asked once.
+    pub fn select(
+        &self,
+        range: TimeRange,
+        matchers: &[Matcher],
+        hints: &Hints,
+    ) -> Result<Arc<dyn SeriesSet>, QueryError> {
+        let key = ((range.start(), range.end()), matchers.to_vec());
+        let known = self.selections.lock().iter().find(|(k, _)| *k == key).map(|(_, set)| set.clone());
+        if let Some(set) = known {
+            return Ok(set);
+        }
+        let set = self.store.select(range, matchers, hints)?;
+        self.selections.lock().push((key, set.clone()));
+        Ok(set)
+    }
+
+    /// Counters for a node, in order of planning.
+    pub fn counters(&self, span: Span) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        self.counters.lock().push((span, counters.clone()));
+        counters
+    }
+
+    /// Accounts for samples offered at a step of the outer grid.
+    pub fn offer_at(&self, grid: &Grid, step: usize, samples: u64) {
+        if let Some(per_step) = &self.per_step
+            && *grid == self.outer
+        {
+            per_step[step].fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`Context::offer_at`] has any effect.
+    pub fn counts_steps(&self) -> bool {
+        self.per_step.is_some()
+    }
+
+    pub fn per_step(&self) -> Vec<(Timestamp, u64)> {
+        let counts = self.per_step.as_deref().unwrap_or_default();
+        counts.iter().enumerate().map(|(step, n)| (self.outer.at(step), n.load(Ordering::Relaxed))).collect()
+    }
+
+    pub fn node_stats(&self) -> Vec<NodeStats> {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let mut stats: Vec<NodeStats> = self
+            .counters
+            .lock()
+            .iter()
+            .map(|(span, c)| NodeStats {
+                span: *span,
+                series: load(&c.series),
+                samples: load(&c.samples),
+                nanoseconds: load(&c.nanoseconds),
+            })
+            .collect();
+        stats.sort_by_key(|s| (s.span.start, std::cmp::Reverse(s.span.end)));
+        stats
+    }
+}
+
+/// Memory held by a node until it is dropped.
+pub struct Charge {
+    context: Arc<Context>,
+    samples: usize,
+    bytes: usize,
+}
+
+impl Charge {
+    pub fn new(context: &Arc<Context>, samples: usize, bytes: usize) -> Result<Charge, QueryError> {
+        // Built first: what was added is taken back even where the limit refuses it.
+        let charge = Charge { context: context.clone(), samples, bytes };
+        context.budget.hold(samples, bytes)?;
+        Ok(charge)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.context.budget.release(self.samples, self.bytes);
+    }
+}
+
+/// Numbers series by a byte key in order of first appearance.
+#[derive(Default)]
+pub struct Keys(HashMap<Vec<u8>, usize>);
+
+impl Keys {
+    /// The number of `key`, and whether it is new.
+    pub fn number(&mut self, key: &[u8]) -> (usize, bool) {
+        if let Some(number) = self.0.get(key) {
+            return (*number, false);
+        }
+        let number = self.0.len();
+        self.0.insert(key.to_vec(), number);
+        (number, true)
+    }
+
+    pub fn find(&self, key: &[u8]) -> Option<usize> {
+        self.0.get(key).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}

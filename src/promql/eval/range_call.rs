@@ -1,0 +1,389 @@
+//! Functions over windows: all steps of one series in one pass.
+
+use super::{
+    annotations::Note,
+    column::Column,
+    context::{Context, Grid},
+    node::{Node, SeriesLabels},
+    pool::Scratch,
+    scalar::Scalars,
+    selector::Source,
+    windows::Windows,
+};
+use crate::{
+    model::{HistogramSample, ResetHint, Samples},
+    promql::{
+        ast::{Extension, Span},
+        functions::{
+            FunctionId, over_time,
+            rate::{self, Ends, RateKind, Resets},
+            window::{Outcome, Remarks, Window},
+        },
+        limits::QueryError,
+    },
+};
+use std::{ops::Range, sync::Arc};
+
+/// After so many samples in windows a kernel looks whether it should stop.
+const WORK_BETWEEN_CHECKS: usize = 1 << 21;
+
+/// Where windows take their samples from.
+pub enum RangeSource {
+    Series(Source),
+    /// A subquery: the values of a node at the steps of its own grid.
+    Steps {
+        node: Arc<dyn Node>,
+        grid: Grid,
+    },
+}
+
+impl RangeSource {
+    pub fn len(&self) -> usize {
+        match self {
+            RangeSource::Series(source) => source.set.len(),
+            RangeSource::Steps { node, .. } => node.len(),
+        }
+    }
+
+    pub fn labels(&self, index: usize) -> SeriesLabels<'_> {
+        match self {
+            RangeSource::Series(source) => SeriesLabels::plain(source.set.labels(index)),
+            RangeSource::Steps { node, .. } => node.labels(index),
+        }
+    }
+
+    pub fn names_matter(&self) -> bool {
+        match self {
+            RangeSource::Series(source) => source.names_matter,
+            RangeSource::Steps { node, .. } => node.names_matter(),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            RangeSource::Series(source) => source.weight,
+            RangeSource::Steps { node, grid } => node.weight() + grid.count,
+        }
+    }
+
+    /// Replaces `samples` by those of series `index`, without staleness markers.
+    pub fn read(&self, index: usize, samples: &mut Samples, scratch: &mut Scratch) -> Result<(), QueryError> {
+        match self {
+            RangeSource::Series(source) => source.read_live(index, samples),
+            RangeSource::Steps { node, grid } => {
+                let mut column = scratch.column(grid.count);
+                node.fill(index, &mut column, scratch)?;
+                samples.clear();
+                steps_to_samples(&column, grid, samples);
+                scratch.give_column(column);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The values of a column at their times. What a histogram said of resets holds no more between steps.
+pub fn steps_to_samples(column: &Column, grid: &Grid, samples: &mut Samples) {
+    for step in column.present.ones() {
+        samples.push(grid.at(step), column.values[step]);
+    }
+    samples.histograms.extend(column.histograms.iter().map(|(step, histogram)| {
+        let mut histogram = histogram.clone();
+        if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+            Arc::make_mut(&mut histogram).reset_hint = ResetHint::Unknown;
+        }
+        HistogramSample { timestamp: grid.at(*step as usize), histogram }
+    }));
+}
+
+/// A call such as `rate(x[5m])`.
+pub struct RangeCall {
+    pub context: Arc<Context>,
+    pub source: RangeSource,
+    pub windows: Windows,
+    pub range_ms: i64,
+    pub extension: Extension,
+    pub function: FunctionId,
+    /// The scalar arguments in order.
+    pub parameters: Vec<Scalars>,
+    /// The first argument: where annotations point to.
+    pub span: Span,
+}
+
+/// Whether the series keeps its name: these functions choose a sample and do not compute one.
+pub fn keeps_name(function: FunctionId) -> bool {
+    matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime)
+}
+
+impl Node for RangeCall {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn labels(&self, index: usize) -> SeriesLabels<'_> {
+        let labels = self.source.labels(index);
+        if keeps_name(self.function) { labels } else { labels.renamed(self.context.semantics.delayed_name_removal) }
+    }
+
+    fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
+        let mut samples = scratch.samples();
+        self.source.read(index, &mut samples, scratch)?;
+        out.reset(self.windows.grid.count);
+        let mut remarks = Remarks::default();
+        let mut run = Run { call: self, samples: &samples, out, remarks: &mut remarks, offered: 0, unchecked: 0 };
+        let result = run.all_steps(scratch);
+        let offered = run.offered;
+        self.context.budget.offer(offered);
+        self.note(index, &remarks, out);
+        scratch.give_samples(samples);
+        result
+    }
+
+    fn names_matter(&self) -> bool {
+        // Once names are gone for good, the planner has made sure that series still differ.
+        self.source.names_matter() && (keeps_name(self.function) || self.context.semantics.delayed_name_removal)
+    }
+
+    fn weight(&self) -> usize {
+        self.source.weight()
+    }
+}
+
+impl RangeCall {
+    fn rate_kind(&self) -> Option<RateKind> {
+        match self.function {
+            FunctionId::Rate => Some(RateKind { counter: true, per_second: true }),
+            FunctionId::Increase => Some(RateKind { counter: true, per_second: false }),
+            FunctionId::Delta => Some(RateKind { counter: false, per_second: false }),
+            _ => None,
+        }
+    }
+
+    fn window<'a>(&self, samples: &'a Samples, step: usize, floats: Range<usize>, native: Range<usize>) -> Window<'a> {
+        let end = self.windows.reference(step);
+        Window {
+            times: &samples.timestamps[floats.clone()],
+            values: &samples.values[floats],
+            histograms: &samples.histograms[native],
+            start: end - self.range_ms,
+            end,
+            evaluated_at: self.windows.grid.at(step),
+            extension: self.extension,
+        }
+    }
+
+    fn note(&self, index: usize, remarks: &Remarks, out: &Column) {
+        let metric = || self.source.labels(index).metric_name().to_owned();
+        let add = |note: Note| self.context.annotations.add(note, self.span);
+        if matches!(self.function, FunctionId::Rate | FunctionId::Increase) && out.present.any() {
+            let name = self.source.labels(index).metric_name();
+            let counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+            if !name.is_empty() && !counter {
+                add(Note::PossibleNonCounter { metric: metric() });
+            }
+        }
+        if *remarks == Remarks::default() {
+            return;
+        }
+        if remarks.mixed_floats_histograms {
+            add(Note::MixedFloatsHistograms { metric: metric() });
+        }
+        if remarks.histograms_ignored {
+            add(Note::HistogramIgnoredInMixedRange { metric: metric() });
+        }
+        if remarks.not_counter {
+            add(Note::NotCounter { metric: metric() });
+        }
+        if remarks.not_gauge {
+            add(Note::NotGauge { metric: metric() });
+        }
+        if remarks.mixed_exponential_custom {
+            add(Note::MixedExponentialCustom { metric: metric() });
+        }
+        if remarks.conflicting_resets {
+            add(Note::CounterResetCollision { operation: "aggregation" });
+        }
+        for operation in &remarks.reconciled {
+            add(Note::ReconciledBuckets { operation });
+        }
+        if let Some(q) = remarks.invalid_quantile {
+            add(Note::invalid_quantile(q));
+        }
+    }
+}
+
+/// One series on its way through all steps.
+struct Run<'a> {
+    call: &'a RangeCall,
+    samples: &'a Samples,
+    out: &'a mut Column,
+    remarks: &'a mut Remarks,
+    offered: u64,
+    unchecked: usize,
+}
+
+impl Run<'_> {
+    fn all_steps(&mut self, scratch: &mut Scratch) -> Result<(), QueryError> {
+        let (call, samples) = (self.call, self.samples);
+        let plain = samples.histograms.is_empty() && call.extension == Extension::None;
+        if plain && let Some(kind) = call.rate_kind() {
+            self.rates(kind);
+            return Ok(());
+        }
+        let mut buffer = scratch.floats();
+        let mut failure = None;
+        call.windows.walk_both(&samples.timestamps, &samples.histograms, |step, floats, native| {
+            if failure.is_none()
+                && let Err(error) = self.one_step(step, floats, native, &mut buffer)
+            {
+                failure = Some(error);
+            }
+        });
+        scratch.give_floats(buffer);
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn one_step(
+        &mut self,
+        step: usize,
+        floats: Range<usize>,
+        native: Range<usize>,
+        buffer: &mut Vec<f64>,
+    ) -> Result<(), QueryError> {
+        if floats.is_empty() && native.is_empty() {
+            return Ok(());
+        }
+        let window = self.call.window(self.samples, step, floats, native);
+        self.count(step, window.len())?;
+        match evaluate(self.call, step, &window, self.remarks, buffer)? {
+            Outcome::Nothing => {}
+            Outcome::Float(value) => self.out.set(step, value),
+            Outcome::Histogram(histogram) => self.out.set_histogram(step, histogram),
+        }
+        Ok(())
+    }
+
+    /// Accounts for a window, and from time to time looks whether to stop.
+    fn count(&mut self, step: usize, samples: usize) -> Result<(), QueryError> {
+        self.offered += samples as u64;
+        if self.call.context.counts_steps() {
+            self.call.context.offer_at(&self.call.windows.grid, step, samples as u64);
+        }
+        self.unchecked += samples;
+        if self.unchecked > WORK_BETWEEN_CHECKS {
+            self.unchecked = 0;
+            self.call.context.budget.check()?;
+        }
+        Ok(())
+    }
+
+    /// `rate`, `increase` and `delta` on floats: resets found once, then constant work a step.
+    fn rates(&mut self, kind: RateKind) {
+        let (call, times, values) = (self.call, &self.samples.timestamps[..], &self.samples.values[..]);
+        let mut resets = Resets::default();
+        if kind.counter {
+            resets.find(values);
+        }
+        let counts_steps = call.context.counts_steps();
+        call.windows.walk(times, |step, range| {
+            self.offered += range.len() as u64;
+            if counts_steps {
+                call.context.offer_at(&call.windows.grid, step, range.len() as u64);
+            }
+            if range.len() < 2 {
+                return;
+            }
+            let (first, last) = (range.start, range.end - 1);
+            let increase = resets.correct(values[last] - values[first], first, range.end);
+            let ends = Ends { first_at: times[first], last_at: times[last], samples: range.len() };
+            let end = call.windows.reference(step);
+            let value = rate::extrapolated(increase, values[first], ends, end - call.range_ms, end, kind);
+            self.out.set(step, value);
+        });
+    }
+}
+
+/// The value of any range function for one window that holds something.
+fn evaluate(
+    call: &RangeCall,
+    step: usize,
+    window: &Window<'_>,
+    remarks: &mut Remarks,
+    buffer: &mut Vec<f64>,
+) -> Result<Outcome, QueryError> {
+    use FunctionId::*;
+    let values = window.values;
+    let parameter = |index: usize| call.parameters[index].at(step);
+    Ok(match call.function {
+        Rate | Increase | Delta => return Ok(super::native::rate(call.rate_kind(), window, remarks)?),
+        Irate => super::native::instant_rate(window, true, remarks),
+        Idelta => super::native::instant_rate(window, false, remarks),
+        SumOverTime | AvgOverTime if rate::refuse_mixed(window, remarks) => Outcome::Nothing,
+        SumOverTime if values.is_empty() => super::native::sum_over_time(window, remarks),
+        AvgOverTime if values.is_empty() => super::native::average_over_time(window, remarks),
+        SumOverTime => Outcome::Float(over_time::sum(values)),
+        AvgOverTime => Outcome::Float(over_time::average(values)),
+        CountOverTime => Outcome::Float(window.len() as f64),
+        PresentOverTime | AbsentOverTime => Outcome::Float(1.0),
+        FirstOverTime => over_time::first(window),
+        LastOverTime => over_time::last(window),
+        TsOfFirstOverTime => {
+            let times = window.times.first().copied().into_iter();
+            let all = times.chain(window.histograms.first().map(|h| h.timestamp));
+            all.min().map_or(Outcome::Nothing, |at| Outcome::Float(over_time::seconds(at)))
+        }
+        TsOfLastOverTime => {
+            let times = window.times.last().copied().into_iter();
+            let all = times.chain(window.histograms.last().map(|h| h.timestamp));
+            all.max().map_or(Outcome::Nothing, |at| Outcome::Float(over_time::seconds(at)))
+        }
+        MaxOverTime => of_floats(window, 1, remarks, || over_time::maximum(values)),
+        MinOverTime => of_floats(window, 1, remarks, || over_time::minimum(values)),
+        TsOfMaxOverTime => of_floats(window, 1, remarks, || over_time::time_of(window, |value, best| value >= best)),
+        TsOfMinOverTime => of_floats(window, 1, remarks, || over_time::time_of(window, |value, best| value <= best)),
+        StddevOverTime => of_floats(window, 1, remarks, || over_time::variance(values).sqrt()),
+        StdvarOverTime => of_floats(window, 1, remarks, || over_time::variance(values)),
+        MadOverTime => of_floats(window, 1, remarks, || over_time::median_deviation(values, buffer)),
+        QuantileOverTime => {
+            let q = parameter(0);
+            if !values.is_empty() && !(0.0..=1.0).contains(&q) {
+                remarks.invalid_quantile = Some(q);
+            }
+            buffer.clear();
+            buffer.extend_from_slice(values);
+            if over_time::floats_only(window, 1, remarks) {
+                Outcome::Float(over_time::quantile(q, buffer))
+            } else {
+                Outcome::Nothing
+            }
+        }
+        Deriv => of_floats(window, 2, remarks, || over_time::regression(window.times, values, window.times[0]).0),
+        PredictLinear => of_floats(window, 2, remarks, || {
+            let (slope, intercept) = over_time::regression(window.times, values, window.evaluated_at);
+            slope * parameter(0) + intercept
+        }),
+        DoubleExponentialSmoothing => {
+            let (smoothing, trend) = (factor("smoothing", parameter(0))?, factor("trend", parameter(1))?);
+            of_floats(window, 2, remarks, || over_time::smoothed(values, smoothing, trend))
+        }
+        Changes => super::native::count_pairs(window, super::native::changed),
+        FunctionId::Resets => super::native::count_pairs(window, super::native::fell),
+        _ => return Err(QueryError::execution(format!("{:?} is no function of a range vector", call.function))),
+    })
+}
+
+/// A function of floats: histograms beside them are ignored with a note.
+fn of_floats(window: &Window<'_>, least: usize, remarks: &mut Remarks, function: impl FnOnce() -> f64) -> Outcome {
+    if over_time::floats_only(window, least, remarks) { Outcome::Float(function()) } else { Outcome::Nothing }
+}
+
+/// A factor strictly between 0 and 1.
+fn factor(name: &str, value: f64) -> Result<f64, QueryError> {
+    if value <= 0.0 || value >= 1.0 {
+        let short = if name == "trend" { "tf" } else { "sf" };
+        return Err(QueryError::execution(format!(
+            "invalid {name} factor. Expected: 0 < {short} < 1, got: {value:.6}"
+        )));
+    }
+    Ok(value)
+}

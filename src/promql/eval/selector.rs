@@ -1,0 +1,252 @@
+//! Instant selectors: the newest sample of each series within the lookback, at every step.
+
+use super::{
+    column::Column,
+    context::{Context, Grid},
+    node::{Node, SeriesLabels},
+    pool::Scratch,
+    windows::Windows,
+};
+use crate::{
+    model::{METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
+    promql::limits::QueryError,
+    store::{Hints, SeriesSet},
+};
+use std::sync::Arc;
+
+/// A typical distance of samples, to guess how many there are.
+const SAMPLE_DISTANCE_MS: i64 = 15_000;
+
+/// Series found in the store, and how much reading one of them may be.
+#[derive(Clone)]
+pub struct Source {
+    pub context: Arc<Context>,
+    pub set: Arc<dyn SeriesSet>,
+    pub names_matter: bool,
+    pub weight: usize,
+}
+
+impl Source {
+    /// Finds the series that may have samples in `windows`.
+    pub fn select(
+        context: &Arc<Context>,
+        matchers: &[Matcher],
+        windows: &Windows,
+        hints: &Hints,
+    ) -> Result<Source, QueryError> {
+        let (first, last) = windows.bounds();
+        let range = TimeRange::new(first, last).unwrap_or(TimeRange::ALL);
+        let set = context.select(range, matchers, hints)?;
+        let names_matter = !matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal)
+            // What describes a metric could differ where the name does not.
+            || (0..set.len()).any(|i| set.labels(i).iter().any(|(n, _)| n == "__type__" || n == "__unit__"));
+        let weight = ((last - first) / SAMPLE_DISTANCE_MS).clamp(1, 1 << 24) as usize + windows.grid.count;
+        Ok(Source { context: context.clone(), set, names_matter, weight })
+    }
+
+    /// Reads a series; the samples are accounted for.
+    pub fn read(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
+        samples.clear();
+        self.set.read(index, samples)?;
+        self.context.budget.scan(samples.len())
+    }
+
+    /// Reads a series without its staleness markers.
+    pub fn read_live(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
+        self.read(index, samples)?;
+        drop_stale(samples);
+        Ok(())
+    }
+}
+
+/// Removes staleness markers: windows do not see them.
+pub fn drop_stale(samples: &mut Samples) {
+    let stale = samples.values.iter().position(|value| is_stale(*value));
+    if let Some(first) = stale {
+        let mut kept = first;
+        for at in first..samples.values.len() {
+            if !is_stale(samples.values[at]) {
+                samples.values[kept] = samples.values[at];
+                samples.timestamps[kept] = samples.timestamps[at];
+                kept += 1;
+            }
+        }
+        samples.values.truncate(kept);
+        samples.timestamps.truncate(kept);
+    }
+    if samples.histograms.iter().any(|h| is_stale(h.histogram.sum)) {
+        samples.histograms.retain(|h| !is_stale(h.histogram.sum));
+    }
+}
+
+/// What an instant selector yields of the sample it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Yield {
+    Value,
+    /// `timestamp(selector)`: when it was taken, in seconds.
+    Time,
+}
+
+/// An instant selector.
+pub struct InstantSelector {
+    pub source: Source,
+    pub windows: Windows,
+    pub yields: Yield,
+}
+
+impl Node for InstantSelector {
+    fn len(&self) -> usize {
+        self.source.set.len()
+    }
+
+    fn labels(&self, index: usize) -> SeriesLabels<'_> {
+        SeriesLabels::plain(self.source.set.labels(index))
+    }
+
+    fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
+        let mut samples = scratch.samples();
+        self.source.read(index, &mut samples)?;
+        out.reset(self.windows.grid.count);
+        if samples.histograms.is_empty() {
+            self.look_up(&samples, out);
+        } else {
+            self.look_up_both(&samples, out);
+        }
+        scratch.give_samples(samples);
+        let context = &self.source.context;
+        context.budget.offer(out.samples() as u64);
+        if context.counts_steps() {
+            (0..out.steps()).filter(|s| out.has(*s)).for_each(|s| context.offer_at(&self.windows.grid, s, 1));
+        }
+        Ok(())
+    }
+
+    fn names_matter(&self) -> bool {
+        self.source.names_matter
+    }
+
+    fn weight(&self) -> usize {
+        self.source.weight
+    }
+}
+
+impl InstantSelector {
+    fn look_up(&self, samples: &Samples, out: &mut Column) {
+        let (times, values) = (&samples.timestamps[..], &samples.values[..]);
+        let mut next = 0;
+        for step in 0..self.windows.grid.count {
+            let reference = self.windows.reference(step);
+            while next < times.len() && times[next] <= reference {
+                next += 1;
+            }
+            if next == 0 {
+                continue;
+            }
+            let (at, value) = (times[next - 1], values[next - 1]);
+            if at > reference - self.windows.before_ms && !is_stale(value) {
+                out.set(step, self.float(at, value));
+            }
+        }
+    }
+
+    fn float(&self, at: Timestamp, value: f64) -> f64 {
+        match self.yields {
+            Yield::Value => value,
+            Yield::Time => at as f64 / 1000.0,
+        }
+    }
+
+    fn look_up_both(&self, samples: &Samples, out: &mut Column) {
+        let (times, values, histograms) = (&samples.timestamps, &samples.values, &samples.histograms);
+        let (mut float, mut native) = (0, 0);
+        for step in 0..self.windows.grid.count {
+            let reference = self.windows.reference(step);
+            while float < times.len() && times[float] <= reference {
+                float += 1;
+            }
+            while native < histograms.len() && histograms[native].timestamp <= reference {
+                native += 1;
+            }
+            let oldest = reference - self.windows.before_ms;
+            let found_float = float.checked_sub(1).filter(|at| times[*at] > oldest);
+            let found_native = native.checked_sub(1).filter(|at| histograms[*at].timestamp > oldest);
+            // At equal times the marker that ends a histogram series stands in the float column.
+            let float_wins = match (found_float, found_native) {
+                (Some(f), Some(n)) => {
+                    times[f] > histograms[n].timestamp || (times[f] == histograms[n].timestamp && is_stale(values[f]))
+                }
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            match (found_float, found_native) {
+                (Some(f), _) if float_wins => {
+                    if !is_stale(values[f]) {
+                        out.set(step, self.float(times[f], values[f]));
+                    }
+                }
+                (_, Some(n)) if !is_stale(histograms[n].histogram.sum) => match self.yields {
+                    Yield::Value => out.set_histogram(step, histograms[n].histogram.clone()),
+                    Yield::Time => out.set(step, histograms[n].timestamp as f64 / 1000.0),
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
+/// An instant selector with `smoothed`: between two samples the line through them.
+pub struct SmoothedSelector {
+    pub source: Source,
+    /// Look back and ahead by the lookback.
+    pub windows: Windows,
+}
+
+impl Node for SmoothedSelector {
+    fn len(&self) -> usize {
+        self.source.set.len()
+    }
+
+    fn labels(&self, index: usize) -> SeriesLabels<'_> {
+        SeriesLabels::plain(self.source.set.labels(index))
+    }
+
+    fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
+        let mut samples = scratch.samples();
+        self.source.read_live(index, &mut samples)?;
+        out.reset(self.windows.grid.count);
+        let has_histograms = !samples.histograms.is_empty();
+        let (times, values) = (&samples.timestamps, &samples.values);
+        self.windows.walk(times, |step, range| {
+            let at = self.windows.reference(step);
+            let after = range.start + times[range.clone()].partition_point(|t| *t < at);
+            if after < range.end && times[after] == at {
+                out.set(step, values[after]);
+            } else if after > range.start && after < range.end {
+                let (t1, t2) = (times[after - 1], times[after]);
+                let (v1, v2) = (values[after - 1], values[after]);
+                out.set(step, v1 + (v2 - v1) * (at - t1) as f64 / (t2 - t1) as f64);
+            } else if after > range.start {
+                out.set(step, values[after - 1]);
+            }
+        });
+        scratch.give_samples(samples);
+        if has_histograms {
+            return Err(QueryError::execution("smoothed and anchored modifiers do not work with native histograms"));
+        }
+        self.source.context.budget.offer(out.samples() as u64);
+        Ok(())
+    }
+
+    fn names_matter(&self) -> bool {
+        self.source.names_matter
+    }
+
+    fn weight(&self) -> usize {
+        self.source.weight
+    }
+}
+
+/// Windows of an instant selector.
+pub fn lookback_windows(grid: Grid, at: Option<Timestamp>, offset_ms: i64, lookback_ms: i64) -> Windows {
+    Windows { grid, at, offset_ms, before_ms: lookback_ms, after_ms: 0 }
+}
