@@ -171,11 +171,7 @@ fn newest<'a>(matching: &[&'a InfoSeries], step: usize) -> Result<Vec<&'a InfoSe
 }
 
 /// The labels of a series with those of its info metrics; `None` where the series has to go.
-fn enrich(
-    own: &SeriesLabels<'_>,
-    infos: &[&InfoSeries],
-    wanted: &Wanted,
-) -> Result<Option<Labels>, QueryError> {
+fn enrich(own: &SeriesLabels<'_>, infos: &[&InfoSeries], wanted: &Wanted) -> Result<Option<Labels>, QueryError> {
     if infos.is_empty() && !wanted.allows_nothing() {
         return Ok(None);
     }

@@ -227,14 +227,8 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
         (plan.matching.fill_left, plan.matching.fill_right)
     };
     let fills = fill_many.is_some() || fill_one.is_some();
-    let mut results = Results {
-        plan,
-        sides,
-        keys: Keys::default(),
-        labels: Vec::new(),
-        columns: Vec::new(),
-        pairs: HashMap::new(),
-    };
+    let mut results =
+        Results { plan, sides, keys: Keys::default(), labels: Vec::new(), columns: Vec::new(), pairs: HashMap::new() };
     let has = |columns: &[Column], index: u32, step: usize| {
         let column = &columns[index as usize];
         column.steps() > 0 && column.has(step)
@@ -264,9 +258,8 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
                 matched = true;
                 let number = results.of(Some(m), single);
                 let left = Operand::of(&many[m as usize], step);
-                let right = single.map_or(Operand::Float(fill_one.unwrap_or_default()), |o| {
-                    Operand::of(&one[o as usize], step)
-                });
+                let right = single
+                    .map_or(Operand::Float(fill_one.unwrap_or_default()), |o| Operand::of(&one[o as usize], step));
                 store(&mut results, &mut at_step, number, signature, step, left, right, swapped)?;
             }
             if let (false, Some(o), Some(fill)) = (matched, single, fill_many) {

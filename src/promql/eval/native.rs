@@ -1,5 +1,6 @@
 //! Range functions on windows that hold native histograms.
 
+use crate::model::Histogram;
 use crate::promql::{
     functions::{
         rate::{self, Ends, RateKind},
@@ -7,7 +8,6 @@ use crate::promql::{
     },
     limits::QueryError,
 };
-use crate::model::Histogram;
 
 /// `rate`, `increase` and `delta` for windows with histograms or a modifier.
 pub fn rate(kind: Option<RateKind>, window: &Window<'_>, remarks: &mut Remarks) -> Result<Outcome, QueryError> {

@@ -2,7 +2,7 @@
 //! `count_values`.
 
 use super::{
-    aggregate::{Groups, Grouping, grouping_keeps_names},
+    aggregate::{Grouping, Groups, grouping_keeps_names},
     annotations::Note,
     column::{Bits, Column},
     context::{Context, Keys},
