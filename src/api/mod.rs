@@ -1,2 +1,29 @@
-//! api
+//! HTTP: what clients send and what they are told.
+//!
+//! 1. [`server`] accepts connections and bounds what a stranger may hold of them.
+//! 2. [`middleware`] makes paths clean and knows who is asking; [`routes`] is the one table of what there is.
+//! 3. A handler reads [`params`] or a [`body`], waits for its turn in [`admission`], asks `promql`, `ingest` or the
+//!    store, and writes its answer with [`render`]. Errors become HTTP in [`error`].
+//! 4. One file a family: [`v1`] is Prometheus' API, [`push`] a Pushgateway's, [`write`](mod@write) remote write.
+//!
+//! Invariant: handlers decide nothing about data. Every limit, merge and calculation lives below.
+
+mod admission;
+mod body;
+mod error;
+mod health;
+mod middleware;
+mod own_metrics;
+mod page;
+mod params;
+mod push;
+mod render;
+mod router;
+mod routes;
 pub mod server;
+mod state;
+mod v1;
+mod write;
+
+pub use router::service;
+pub use state::{About, Api, ApiConfig, Parts};

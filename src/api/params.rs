@@ -1,9 +1,6 @@
 //! Parameters of a request: from the URL and from a form, as Go's server reads them.
 
-use super::{
-    body::read_body,
-    error::ApiError,
-};
+use super::{body::read_body, error::ApiError};
 use crate::model::{TimeRange, Timestamp, time::parse_duration_ms};
 use axum::{
     body::Body,
@@ -211,7 +208,9 @@ mod tests {
 
     #[test]
     fn durations_are_seconds_or_units() {
-        for (text, ms) in [("15", 15_000), ("0.5", 500), ("1h30m", 5_400_000), ("0s", 0), ("-1", -1_000), ("5m", 300_000)] {
+        for (text, ms) in
+            [("15", 15_000), ("0.5", 500), ("1h30m", 5_400_000), ("0s", 0), ("-1", -1_000), ("5m", 300_000)]
+        {
             assert_eq!(parse_duration(text), Ok(ms), "{text}");
         }
         assert_eq!(parse_duration(""), Err("cannot parse \"\" to a valid duration".to_owned()));

@@ -44,11 +44,12 @@ pub fn push_exponent(out: &mut String, value: f64) {
     let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
 }
 
-/// Go's `fmt.Sprint` of a float: plain for exponents -4..21, else with an exponent.
+/// Go's `fmt.Sprint` of a float, and the text format's: plain from 1e-4 to below 1e6, else with an
+/// exponent.
 pub fn format_general(value: f64) -> String {
     let mut out = String::new();
     let size = value.abs();
-    if !value.is_finite() || size == 0.0 || (1e-4..PLAIN_MAX).contains(&size) {
+    if !value.is_finite() || size == 0.0 || (1e-4..1e6).contains(&size) {
         push_plain(&mut out, value);
     } else {
         push_exponent(&mut out, value);
@@ -106,6 +107,11 @@ mod tests {
         assert_eq!(format_plain(1e-7), "0.0000001");
         assert_eq!(format_plain(1e30), "1000000000000000000000000000000");
         assert_eq!(format_general(1e-5), "1e-05");
+        assert_eq!(format_general(999_999.5), "999999.5");
+        assert_eq!(format_general(2_349_209.324), "2.349209324e+06");
+        assert_eq!(format_general(123456.0), "123456");
+        assert_eq!(format_general(1e6), "1e+06");
+        assert_eq!(format_general(1.7951897747302322e9), "1.7951897747302322e+09");
         let mut out = String::new();
         push_exponent(&mut out, 1.0);
         assert_eq!(out, "1e+00");

@@ -2,13 +2,15 @@
 //!
 //! 1. [`parser`] turns text into the tree of [`ast`], checks types against [`functions::FUNCTIONS`] and reports errors
 //!    with line and column. Pure.
-//! 2. [`eval`] turns the tree into nodes that answer series by series over all steps.
+//! 2. [`eval`] turns the tree into nodes that answer series by series over all steps; [`histogram`] is what it knows of
+//!    native histograms. Pure.
 //! 3. [`Engine`](engine::Engine) runs both under limits, on a fixed pool.
 
 pub mod ast;
 pub mod engine;
 pub mod eval;
 pub mod functions;
+pub mod histogram;
 pub mod limits;
 pub mod parser;
 pub mod value;

@@ -2,3 +2,4 @@
 
 pub mod bytes;
 pub mod clock;
+pub mod vfs;

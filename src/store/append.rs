@@ -28,6 +28,15 @@ pub enum Tree {
     Cursors = 3,
 }
 
+impl Tree {
+    pub const ALL: [Tree; 3] = [Tree::PushGroups, Tree::Jobs, Tree::Cursors];
+
+    /// The tree of a number as stored; `None` for one this version does not know.
+    pub fn from_number(number: u8) -> Option<Tree> {
+        Tree::ALL.into_iter().find(|tree| *tree as u8 == number)
+    }
+}
+
 /// "This value, as if sampled every `step_ms`, until closed."
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RunChange {

@@ -180,6 +180,7 @@ impl SeriesSet for Found {
 
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {
         let found = &self.0[index].1;
+        samples.clear();
         samples.timestamps.extend_from_slice(&found.timestamps);
         samples.values.extend_from_slice(&found.values);
         samples.histograms.extend_from_slice(&found.histograms);

@@ -11,10 +11,12 @@
 
 mod append;
 mod error;
-
+pub mod kv;
 pub mod memory;
-
+#[cfg(test)]
+pub mod mirror;
 mod query;
+pub mod tsdb;
 
 pub use append::{
     Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,

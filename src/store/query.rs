@@ -33,8 +33,8 @@ pub trait SeriesSet: Send + Sync {
     /// The labels of series `index`, by reference.
     fn labels(&self, index: usize) -> &Labels;
 
-    /// Appends the samples of series `index` within the selected range to `samples`, in time order, each timestamp
-    /// once a column, staleness markers included bit by bit.
+    /// Clears `samples` and fills it with those of series `index` within the selected range, in time order, each
+    /// timestamp once a column, staleness markers included bit by bit.
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError>;
 }
 

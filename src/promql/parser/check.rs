@@ -89,8 +89,8 @@ fn operation(binary: &mut Binary, span: Span) -> Checked {
         let label = quote(label);
         return wrong(binary.op_span, format!("label {label} must not occur in ON and GROUP clause at once"));
     }
-    for operand in [&binary.left, &binary.right] {
-        if !matches!(operand.value_type(), ValueType::Scalar | ValueType::Vector) {
+    for (yields, operand) in [(left, &binary.left), (right, &binary.right)] {
+        if !matches!(yields, ValueType::Scalar | ValueType::Vector) {
             return wrong(operand.span, "binary expression must contain only scalar and instant vector types");
         }
     }

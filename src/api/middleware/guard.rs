@@ -1,0 +1,166 @@
+//! At the door of each route: its methods, the origin of writes, and who is asking.
+
+use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        routes::Access,
+        state::Api,
+    },
+    auth::{Keyring, Scope},
+};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, Method, Response, StatusCode, header},
+    middleware::Next,
+    response::IntoResponse,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{sync::Arc, time::Instant};
+
+/// A row of the table, as its door knows it.
+#[derive(Clone)]
+pub struct Door {
+    pub api: Arc<Api>,
+    pub path: &'static str,
+    pub methods: &'static [Method],
+    pub access: Access,
+}
+
+/// Lets a request through, or answers it.
+pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response<Body> {
+    let began = Instant::now();
+    let response = match check(&door, request.method(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused,
+    };
+    let metrics = &door.api.requests;
+    metrics.by_handler.with_label_values(&[door.path, response.status().as_str()]).inc();
+    metrics.seconds.observe(began.elapsed().as_secs_f64());
+    response
+}
+
+#[allow(clippy::result_large_err, reason = "an answer is large and made once")]
+fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Response<Body>> {
+    if !door.methods.contains(method) {
+        return Err(method_not_allowed());
+    }
+    let refuse = |error: ApiError| if answers_plain(door.path) { error.plain() } else { error.into_response() };
+    if changes_something(door.access, method) && !same_origin(headers) {
+        let message = "writes from a web page of another origin are refused";
+        return Err(refuse(ApiError::new(ErrorKind::Forbidden, message)));
+    }
+    match door.access {
+        Access::Open => Ok(()),
+        Access::Needs(scope) => authorize(&door.api.keyring, scope, headers).map_err(refuse),
+    }
+}
+
+/// As Go's server says it; Grafana tries another method when it reads this status.
+pub fn method_not_allowed() -> Response<Body> {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Method Not Allowed\n")
+        .into_response()
+}
+
+/// Whether errors at this path are texts: senders log them. Everything else of the API answers JSON.
+fn answers_plain(path: &str) -> bool {
+    !path.starts_with("/api/") || path == "/api/v1/write"
+}
+
+fn changes_something(access: Access, method: &Method) -> bool {
+    ![Method::GET, Method::HEAD].contains(method) && access != Access::Needs(Scope::Read)
+}
+
+/// Whether a request comes from no page at all, or from one of ours. Browsers do not let pages forge these headers.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site"))
+        && !["same-origin", "none"].contains(&site)
+    {
+        return false;
+    }
+    match text(header::ORIGIN) {
+        None => true,
+        Some(origin) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            host.is_some_and(|host| text(header::HOST).is_some_and(|own| own.eq_ignore_ascii_case(host)))
+        }
+    }
+}
+
+fn authorize(keyring: &Keyring, scope: Scope, headers: &HeaderMap) -> Result<(), ApiError> {
+    if keyring.is_open() {
+        return Ok(());
+    }
+    let Some(presented) = headers.get(header::AUTHORIZATION).and_then(|value| presented(value.to_str().ok()?)) else {
+        let message = "a token is needed: send it as `Authorization: Bearer <token>` or as the password of basic auth";
+        return Err(ApiError::new(ErrorKind::Unauthorized, message));
+    };
+    let Some(key) = keyring.find(&presented) else {
+        return Err(ApiError::new(ErrorKind::Unauthorized, "the token is not known here"));
+    };
+    if key.scopes.allow(scope) {
+        return Ok(());
+    }
+    let scope = scope.as_str();
+    let message = format!("the token `{}` does not have the scope `{scope}`; add it under auth.tokens", key.name);
+    Err(ApiError::new(ErrorKind::Forbidden, message))
+}
+
+/// The token of an `Authorization` header: a bearer token, or the password of basic authentication.
+fn presented(authorization: &str) -> Option<String> {
+    let (scheme, rest) = authorization.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return (!rest.is_empty()).then(|| rest.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn tokens_come_as_bearer_or_password() {
+        for (header, expected) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("Basic YW55b25lOmE6Yg==", Some("a:b")),
+            ("Bearer ", None),
+            ("Basic !!!", None),
+            ("Digest x", None),
+            ("Bearer", None),
+        ] {
+            assert_eq!(presented(header).as_deref(), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_told_from_ours_and_from_programs() {
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            pairs.collect()
+        };
+        let host = ("host", "127.0.0.1:9090");
+        for (pairs, expected) in [
+            (&[host][..], true),
+            (&[host, ("origin", "http://127.0.0.1:9090"), ("sec-fetch-site", "same-origin")], true),
+            (&[host, ("sec-fetch-site", "none")], true),
+            (&[host, ("origin", "https://evil.example")], false),
+            (&[host, ("origin", "null")], false),
+            (&[host, ("origin", "http://127.0.0.1:3000")], false),
+            (&[host, ("sec-fetch-site", "cross-site")], false),
+            (&[host, ("sec-fetch-site", "same-site")], false),
+        ] {
+            assert_eq!(same_origin(&headers(pairs)), expected, "{pairs:?}");
+        }
+    }
+}

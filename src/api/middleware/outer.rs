@@ -1,0 +1,109 @@
+//! Around all routes: clean paths, headers for browsers, and no request that takes its connection down.
+
+use crate::api::error::{ApiError, ErrorKind};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, Method, Response, StatusCode, Uri, header, uri::PathAndQuery},
+    middleware::Next,
+    response::IntoResponse,
+};
+use std::any::Any;
+
+/// Where browsers of other origins may read.
+const READABLE: &str = "/api/v1/";
+
+/// Makes the path one that the table knows: `//` is `/`, and a slash at the end means nothing, except where it ends a
+/// grouping key. Go's servers redirect here, and many clients lose their body on the way.
+pub fn clean_path(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let keeps_end = path.starts_with("/metrics/job");
+    let ends = path.len() > 1 && path.ends_with('/') && !keeps_end;
+    if !path.contains("//") && !ends {
+        return request;
+    }
+    let mut clean = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !clean.ends_with('/') {
+            clean.push(character);
+        }
+    }
+    if !keeps_end && !clean.starts_with("/metrics/job") && clean.len() > 1 && clean.ends_with('/') {
+        clean.pop();
+    }
+    if let Some(query) = request.uri().query() {
+        clean.push('?');
+        clean.push_str(query);
+    }
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(path_and_query) = PathAndQuery::try_from(clean) {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+/// Adds what browsers want to know, and answers their preflights.
+pub async fn headers(request: Request, next: Next) -> Response<Body> {
+    let readable = request.uri().path().starts_with(READABLE);
+    let asks = request.headers().contains_key(header::ORIGIN);
+    let preflight = readable && request.method() == Method::OPTIONS;
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if readable {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if readable && asks {
+        // As in Prometheus: any page may read, with what the browser lets it send along. Tokens are never sent along
+        // by themselves, and writes of other origins are refused at their door.
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// What a request that panicked is answered with; the panic itself is in the log.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    ApiError::new(ErrorKind::Internal, "this is a bug of observatory: the request ended in a panic, see the log")
+        .into_response()
+}
+
+/// Paths that are not in the table: JSON below `/api`, Go's words elsewhere, and never a page.
+pub async fn not_found(request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    if path == "/api" || path.starts_with("/api/") {
+        return ApiError::new(ErrorKind::NotFound, format!("there is no {path} here")).into_response();
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::NOT_FOUND, kind, "404 page not found\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_without_a_redirect() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("//api/v1/labels/?a=//", "/api/v1/labels?a=//"),
+            ("/api/v1/query", "/api/v1/query"),
+            ("/metrics/", "/metrics"),
+            ("//metrics/job/a//b/c/", "/metrics/job/a/b/c/"),
+            ("/metrics/job/a/x@base64/=", "/metrics/job/a/x@base64/="),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            assert_eq!(clean_path(request).uri().to_string(), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! From the table of routes to one service.
+
+use super::{
+    middleware::{
+        guard::{Door, guard, method_not_allowed},
+        outer::{clean_path, headers, not_found, panicked},
+    },
+    routes::table,
+    state::Api,
+};
+use axum::{Router, body::Body, extract::Request, http::Response, middleware::from_fn, middleware::from_fn_with_state};
+use std::{convert::Infallible, sync::Arc};
+use tower::{Layer, Service, ServiceExt, util::MapRequestLayer};
+use tower_http::{
+    CompressionLevel,
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{DefaultPredicate, SizeAbove},
+    },
+};
+
+/// Shorter answers gain nothing by compression.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
+
+/// The whole API as a service from request to response.
+pub fn service(
+    api: Arc<Api>,
+) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let mut router = Router::new();
+    for route in table() {
+        let door = Door { api: api.clone(), path: route.path, methods: route.methods, access: route.access };
+        router = router.route(route.path, route.handler.layer(from_fn_with_state(door, guard)));
+    }
+    let compression = CompressionLayer::new()
+        // The processor is worth more than the wire here: the least effort saves most of the bytes.
+        .quality(CompressionLevel::Fastest)
+        .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+    let router = router
+        .fallback(not_found)
+        .method_not_allowed_fallback(async || method_not_allowed())
+        .with_state(api)
+        .layer(from_fn(headers))
+        .layer(compression)
+        .layer(CatchPanicLayer::custom(panicked));
+    // Around the router, not a layer in it: the path decides the route.
+    MapRequestLayer::new(clean_path).layer(router).map_response(|response| response.map(Body::new))
+}

@@ -1,0 +1,107 @@
+//! The one table of routes: path, methods, who may. What does not stand here does not exist, and nothing stands here
+//! without saying who may.
+
+use super::{health, own_metrics, page, push, state::Api, v1, write};
+use crate::auth::Scope;
+use axum::{
+    http::Method,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use std::sync::Arc;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: says nothing about the data.
+    Open,
+    Needs(Scope),
+}
+
+const READ: Access = Access::Needs(Scope::Read);
+const PUSH: Access = Access::Needs(Scope::Push);
+const ADMIN: Access = Access::Needs(Scope::Admin);
+
+/// One row.
+pub struct Route {
+    pub path: &'static str,
+    pub methods: &'static [Method],
+    pub access: Access,
+    pub handler: MethodRouter<Arc<Api>>,
+}
+
+const GET: &[Method] = &[Method::GET];
+const GET_HEAD: &[Method] = &[Method::GET, Method::HEAD];
+const GET_POST: &[Method] = &[Method::GET, Method::POST];
+const POST: &[Method] = &[Method::POST];
+const DELETE: &[Method] = &[Method::DELETE];
+const PUT_POST: &[Method] = &[Method::PUT, Method::POST];
+
+/// Names handlers with their methods, so that the row says each of them once.
+macro_rules! row {
+    ($path:literal, $methods:expr, $access:expr, $handler:path) => {
+        Route { path: $path, methods: $methods, access: $access, handler: on(filter($methods), $handler) }
+    };
+}
+
+/// Every route.
+#[rustfmt::skip]
+pub fn table() -> Vec<Route> {
+    vec![
+        row!("/", GET, Access::Open, page::start),
+        row!("/-/healthy", GET_HEAD, Access::Open, health::healthy),
+        row!("/-/ready", GET_HEAD, Access::Open, health::ready),
+        row!("/-/reload", PUT_POST, ADMIN, health::reload),
+        row!("/-/reload", GET, ADMIN, health::reload_by_get),
+        row!("/metrics", GET, READ, own_metrics::exposition),
+        row!("/metrics/job/{*labels}", PUT_POST, PUSH, push::push),
+        row!("/metrics/job/{*labels}", DELETE, PUSH, push::delete),
+        row!("/metrics/job@base64/{*labels}", PUT_POST, PUSH, push::push),
+        row!("/metrics/job@base64/{*labels}", DELETE, PUSH, push::delete),
+        row!("/api/v1/write", POST, PUSH, write::write),
+        row!("/api/v1/query", GET_POST, READ, v1::query::instant),
+        row!("/api/v1/query_range", GET_POST, READ, v1::query::range),
+        row!("/api/v1/query_exemplars", GET_POST, READ, v1::query::exemplars),
+        row!("/api/v1/format_query", GET_POST, READ, v1::query::format),
+        row!("/api/v1/series", GET_POST, READ, v1::series::series),
+        row!("/api/v1/labels", GET_POST, READ, v1::series::names),
+        row!("/api/v1/label/{name}/values", GET, READ, v1::series::values),
+        row!("/api/v1/metadata", GET, READ, v1::metadata::metadata),
+        row!("/api/v1/targets", GET, READ, v1::targets::targets),
+        row!("/api/v1/targets/metadata", GET, READ, v1::targets::metadata),
+        row!("/api/v1/scrape_pools", GET, READ, v1::targets::pools),
+        row!("/api/v1/rules", GET, READ, v1::rules::rules),
+        row!("/api/v1/alerts", GET, READ, v1::rules::alerts),
+        row!("/api/v1/alertmanagers", GET, READ, v1::rules::alertmanagers),
+        row!("/api/v1/metrics", GET, READ, push::groups),
+        row!("/api/v1/status", GET, READ, push::status),
+        row!("/api/v1/status/buildinfo", GET, READ, v1::status::build),
+        row!("/api/v1/status/runtimeinfo", GET, READ, v1::status::runtime),
+        row!("/api/v1/status/tsdb", GET, READ, v1::status::tsdb),
+        row!("/api/v1/status/config", GET, READ, v1::status::config),
+        row!("/api/v1/status/flags", GET, READ, v1::status::flags),
+        row!("/api/v1/status/walreplay", GET, READ, v1::status::replay),
+    ]
+}
+
+fn filter(methods: &[Method]) -> MethodFilter {
+    let one = |method: &Method| MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    let mut methods = methods.iter().map(one);
+    let first = methods.next().unwrap_or(MethodFilter::GET);
+    // A GET filter answers HEAD as well, so asking for both is asking for one of them twice.
+    methods.fold(first, MethodFilter::or)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_changes_something_is_open_or_a_read() {
+        for route in table() {
+            let reads = route.methods.iter().all(|method| [Method::GET, Method::HEAD].contains(method));
+            let by_form = route.methods == GET_POST && route.access == READ;
+            let guarded = [PUSH, ADMIN].contains(&route.access);
+            assert!(reads || by_form || guarded, "{} {:?}", route.path, route.methods);
+        }
+    }
+}

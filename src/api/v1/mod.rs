@@ -1,0 +1,8 @@
+//! Prometheus' API, version 1: one file for each family of endpoints.
+
+pub mod metadata;
+pub mod query;
+pub mod rules;
+pub mod series;
+pub mod status;
+pub mod targets;

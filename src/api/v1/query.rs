@@ -1,0 +1,195 @@
+//! Questions in PromQL: at one time, over a range, and about their own text.
+
+use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        params::Params,
+        render::{
+            envelope::{Envelope, TRUNCATED, answer},
+            result::{push_data, size_hint},
+        },
+        state::{Api, Ready},
+    },
+    promql::{
+        ast::{Expr, ValueType, selectors},
+        engine::{Engine, QueryOptions},
+        limits::{Cancel, QueryError},
+        parser::{parse, pretty},
+        value::{Answer, Value},
+    },
+};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// Intervals of a range query; one more point than that. Grafana enlarges its step before it gets here.
+const INTERVALS_MAX: i64 = 11_000;
+
+/// `/api/v1/query`.
+pub async fn instant(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let at = match params.time("time")? {
+        Some(at) => at,
+        None => parts.clock.now_ms(),
+    };
+    let asked = Asked::read(&params)?;
+    parse_query(&parts.engine, &asked.query)?;
+    ask(&api, &parts.engine, asked, limit, move |engine, query, options| engine.instant(query, at, options)).await
+}
+
+/// `/api/v1/query_range`.
+pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let (start, end) = (params.time_required("start")?, params.time_required("end")?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = crate::api::params::parse_duration(params.get("step"))
+        .map_err(|problem| ApiError::parameter("step", problem))?;
+    if step <= 0 {
+        let problem = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", problem));
+    }
+    if end.saturating_sub(start) / step > INTERVALS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let asked = Asked::read(&params)?;
+    let found = parse_query(&parts.engine, &asked.query)?.value_type();
+    if !matches!(found, ValueType::Scalar | ValueType::Vector) {
+        let problem = "for range query, must be Scalar or instant Vector";
+        return Err(ApiError::parameter("query", format!("invalid expression type {:?} {problem}", found.describe())));
+    }
+    let work =
+        move |engine: &Engine, query: &str, options: &QueryOptions| engine.range(query, start, end, step, options);
+    ask(&api, &parts.engine, asked, limit, work).await
+}
+
+/// `/api/v1/query_exemplars`: none are kept, so the answer is empty, but what is wrong is still said.
+pub async fn exemplars(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    let expr = parse(params.get("query"), &parts.engine.config().syntax)
+        .map_err(|error| ApiError::bad_data(error.to_string()))?;
+    match selectors(&expr).next() {
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(_) => Ok(answer(&json!([]))),
+    }
+}
+
+/// `/api/v1/format_query`.
+pub async fn format(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let expr = parse_query(&parts.engine, params.get("query"))?;
+    Ok(answer(&pretty(&expr).into()))
+}
+
+/// What both kinds of queries take.
+struct Asked {
+    query: String,
+    options: QueryOptions,
+    /// Whether statistics are shown, and a warning about how they were asked for.
+    stats: bool,
+    warning: Option<String>,
+}
+
+impl Asked {
+    fn read(params: &Params) -> Result<Asked, ApiError> {
+        let timeout_ms = params.duration_ms("timeout")?.map(|ms| u64::try_from(ms).unwrap_or(0));
+        let lookback_ms = params.duration_ms("lookback_delta")?.filter(|ms| *ms != 0);
+        if lookback_ms.is_some_and(|ms| ms < 0) {
+            return Err(ApiError::parameter("lookback_delta", "must not be negative"));
+        }
+        let stats = params.get("stats");
+        let warning = (!["", "true", "all"].contains(&stats))
+            .then(|| format!("the value {stats:?} of the parameter \"stats\" is deprecated; use \"true\" or \"all\""));
+        let options = QueryOptions { lookback_ms, timeout_ms, cancel: Cancel::new(), stats: stats == "all" };
+        Ok(Asked { query: params.get("query").to_owned(), options, stats: !stats.is_empty(), warning })
+    }
+}
+
+fn parse_query(engine: &Engine, query: &str) -> Result<Expr, ApiError> {
+    parse(query, &engine.config().syntax).map_err(|error| ApiError::parameter("query", error))
+}
+
+/// Cancels the query when dropped: when its answer is there, which changes nothing, or when the client went away.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Waits for a turn, computes on a thread that may block, and writes the answer there too.
+async fn ask(
+    api: &Arc<Api>,
+    engine: &Arc<Engine>,
+    asked: Asked,
+    limit: usize,
+    work: impl FnOnce(&Engine, &str, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let wait = asked.options.timeout_ms.map(Duration::from_millis);
+    if wait == Some(Duration::ZERO) {
+        return Err(ApiError::new(ErrorKind::Timeout, "query timed out in query queue"));
+    }
+    let turn = api.admission.read(wait).await?;
+    let _cancel = CancelOnDrop(asked.options.cancel.clone());
+    let engine = engine.clone();
+    let computed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let answer = work(&engine, &asked.query, &asked.options)?;
+        Ok(write_answer(answer, asked.stats, asked.warning, limit))
+    });
+    match computed.await {
+        Ok(result) => result,
+        Err(cause) => {
+            tracing::error!(%cause, "A query ended without an answer.");
+            Err(ApiError::new(ErrorKind::Internal, "the query ended without an answer; the log says more"))
+        }
+    }
+}
+
+fn write_answer(mut answer: Answer, stats: bool, warning: Option<String>, limit: usize) -> Response {
+    let truncated = match &mut answer.value {
+        Value::Vector(samples) => truncate(samples, limit),
+        Value::Matrix(series) => truncate(series, limit),
+        Value::Scalar { .. } | Value::Text { .. } => false,
+    };
+    let mut warnings = answer.warnings;
+    warnings.extend(warning);
+    warnings.extend(truncated.then(|| TRUNCATED.to_owned()));
+    let mut envelope = Envelope::new(size_hint(&answer.value));
+    push_data(&mut envelope.out, &answer.value, stats.then_some(&answer.stats));
+    envelope.finish(&warnings, &answer.infos)
+}
+
+fn truncate<T>(elements: &mut Vec<T>, limit: usize) -> bool {
+    let cut = elements.len() > limit;
+    elements.truncate(limit);
+    cut
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> ApiError {
+        let kind = match &error {
+            QueryError::Parse(_) => return ApiError::parameter("query", error),
+            QueryError::TooManySamples | QueryError::TooManyBytes { .. } | QueryError::Execution(_) => {
+                ErrorKind::Execution
+            }
+            QueryError::Timeout(_) => ErrorKind::Timeout,
+            QueryError::Canceled(_) => ErrorKind::Canceled,
+            QueryError::Store(cause) => {
+                tracing::error!(%cause, "The store failed a query.");
+                ErrorKind::Internal
+            }
+        };
+        ApiError::new(kind, error.to_string())
+    }
+}

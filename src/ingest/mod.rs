@@ -1,0 +1,26 @@
+//! Ingest is the only door through which samples enter the store.
+//!
+//! 1. A body arrives from a push or remote write; `protocol` has undone its compression and reads it here.
+//! 2. [`remote_write`] finds each series through [`cache`] by the raw bytes of its labels, refuses what the limits of
+//!    [`IngestConfig`] exclude, writes one batch and waits for its ticket.
+//! 3. [`gateway`] keeps push groups: what a job pushed last, as open runs, until it is replaced or deleted. One push is
+//!    one atomic record of runs and group state.
+//! 4. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
+//!
+//! Invariant: an `Ok` means durable. Nothing here knows PromQL or HTTP, and nobody outside calls `Appendable::append`.
+
+mod cache;
+mod config;
+mod error;
+pub mod gateway;
+pub mod metadata;
+mod remote_write;
+mod service;
+mod stats;
+
+pub use config::IngestConfig;
+pub use error::IngestError;
+pub use gateway::{BodyFormat, Grouping, GroupingError, PushRequest};
+pub use remote_write::WriteReport;
+pub use service::Ingest;
+pub use stats::IngestStats;

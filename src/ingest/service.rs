@@ -1,0 +1,47 @@
+//! The handle others hold.
+
+use super::{
+    IngestConfig, IngestStats, cache::SeriesCache, gateway::Gateway, metadata::MetadataTable, remote_write::ScratchPool,
+};
+use crate::{stdx::clock::Clock, store::Store};
+use std::sync::Arc;
+
+/// The door for samples; cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all clones share.
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: IngestConfig,
+    pub(super) stats: IngestStats,
+    pub(super) metadata: MetadataTable,
+    pub(super) cache: SeriesCache,
+    pub(super) scratch: ScratchPool,
+    pub(super) gateway: Gateway,
+}
+
+impl Ingest {
+    /// Opens the door to `store` and reads back its push groups; damaged ones are counted and left out.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: IngestConfig) -> Ingest {
+        let stats = IngestStats::default();
+        let metadata = MetadataTable::new(config.metadata_families_max);
+        let gateway = Gateway::load(&*store, &metadata, &stats);
+        let cache = SeriesCache::new(config.cached_series_max);
+        let scratch = ScratchPool::default();
+        Ingest { shared: Arc::new(Shared { store, clock, config, stats, metadata, cache, scratch, gateway }) }
+    }
+
+    /// What went through since the start.
+    pub fn stats(&self) -> &IngestStats {
+        &self.shared.stats
+    }
+
+    /// What is known of metric families.
+    pub fn metadata(&self) -> &MetadataTable {
+        &self.shared.metadata
+    }
+}

@@ -1,0 +1,19 @@
+//! Wire formats, each a pure translation between bytes and the model: no clock, no I/O, no store.
+//!
+//! 1. [`compression`] undoes `Content-Encoding` under limits, so that no body grows beyond what was promised.
+//! 2. [`exposition`] reads the text format 0.0.4 without copying; [`metric_family`] reads its protobuf sister. Both give
+//!    an [`exposition::Exposition`].
+//! 3. [`remote_write`] reads remote write 1.0 by hand, straight from the decompressed bytes: the hot path.
+//! 4. [`native_histogram`] turns what either protobuf says of a native histogram into a checked model histogram.
+//! 5. [`wire`] is the protobuf field reader under 3; [`limits`] the sizes every format respects.
+//!
+//! Invariant: any bytes give an answer or an error. Nothing panics, and nothing is allocated by a length a body
+//! merely claims.
+
+pub mod compression;
+pub mod exposition;
+pub mod limits;
+pub mod metric_family;
+pub mod native_histogram;
+pub mod remote_write;
+pub mod wire;

@@ -1,0 +1,89 @@
+//! The checkpoint: what only memory knows of log segments that are given up. Series and their ids, open runs, and
+//! closed runs whose window is not sealed yet.
+//!
+//! Two copies are written, each with a checksum; `docs/formats/checkpoint.md` describes the bytes.
+
+use super::{
+    codec::{push_run, take_run},
+    log::Position,
+    record::{push_series, take_series},
+    run::Run,
+};
+use crate::{
+    model::Labels,
+    stdx::{
+        bytes::{push_varint, take_array, take_varint},
+        vfs::{OpenMode, Vfs},
+    },
+    store::{SeriesId, StoreError},
+};
+use std::path::Path;
+
+const MAGIC: [u8; 8] = *b"OBSCKPT\x01";
+const NAMES: [&str; 2] = ["checkpoint", "checkpoint.copy"];
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Changes of runs in log records before this are contained.
+    pub runs_through: Position,
+    pub series: Vec<(SeriesId, Labels)>,
+    /// Open ones, and those that ended in windows not sealed at the time.
+    pub runs: Vec<(SeriesId, Run)>,
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&self.runs_through.0.to_le_bytes());
+        push_varint(&mut out, self.series.len() as u64);
+        for (id, labels) in &self.series {
+            push_series(&mut out, *id, labels);
+        }
+        push_varint(&mut out, self.runs.len() as u64);
+        for (id, run) in &self.runs {
+            push_varint(&mut out, id.0);
+            push_run(&mut out, run);
+        }
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let (body, mut tail) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(take_array(&mut tail)?) {
+            return None;
+        }
+        let mut input = body.strip_prefix(&MAGIC)?;
+        let runs_through = Position(u64::from_le_bytes(take_array(&mut input)?));
+        let series = (0..take_varint(&mut input)?).map(|_| take_series(&mut input)).collect::<Option<_>>()?;
+        let runs = (0..take_varint(&mut input)?)
+            .map(|_| Some((SeriesId(take_varint(&mut input)?), take_run(&mut input)?)))
+            .collect::<Option<_>>()?;
+        Some(Checkpoint { runs_through, series, runs })
+    }
+
+    /// Replaces both copies, one after the other, so that one is whole at any moment.
+    pub fn save(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
+        let bytes = self.encode();
+        let write = |name: &str| {
+            let temporary = directory.join(format!("{name}.tmp"));
+            let file = vfs.open(&temporary, OpenMode::Create)?;
+            file.set_len(0)?;
+            file.write_all_at(&bytes, 0)?;
+            file.sync_data()?;
+            vfs.rename(&temporary, &directory.join(name))?;
+            vfs.sync_dir(directory)
+        };
+        NAMES.iter().try_for_each(|name| write(name)).map_err(StoreError::io("writing the checkpoint"))
+    }
+
+    /// The newest whole copy; an empty checkpoint where there is none. The flag says that a copy was there but damaged.
+    pub fn load(vfs: &dyn Vfs, directory: &Path) -> (Checkpoint, bool) {
+        let copies = NAMES.iter().filter_map(|name| vfs.read(&directory.join(name)).ok());
+        let decoded: Vec<Option<Checkpoint>> = copies.map(|bytes| Checkpoint::decode(&bytes)).collect();
+        let damaged = decoded.iter().any(Option::is_none);
+        let newest = decoded.into_iter().flatten().max_by_key(|checkpoint| checkpoint.runs_through);
+        (newest.unwrap_or_default(), damaged)
+    }
+}

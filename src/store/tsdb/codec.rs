@@ -1,0 +1,110 @@
+//! Histograms and runs as bytes, the same in the log, the checkpoint and window files.
+
+use super::run::{Run, RunEnd};
+use crate::{
+    model::{CountKind, Histogram, ResetHint, Span},
+    stdx::bytes::{push_varint, push_varint_signed, take_array, take_varint, take_varint_signed},
+};
+
+/// More buckets than any sender makes; bounds what damaged bytes can ask for.
+const BUCKETS_MAX: u64 = 1 << 20;
+
+pub fn push_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
+    let hint = match histogram.reset_hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Reset => 1,
+        ResetHint::NotReset => 2,
+        ResetHint::Gauge => 3,
+    };
+    out.push(hint << 1 | u8::from(histogram.kind == CountKind::Integer));
+    push_varint_signed(out, i64::from(histogram.schema));
+    for value in [histogram.zero_threshold, histogram.zero_count, histogram.count, histogram.sum] {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    for spans in [&histogram.positive_spans, &histogram.negative_spans] {
+        push_varint(out, spans.len() as u64);
+        for span in spans {
+            push_varint_signed(out, i64::from(span.offset));
+            push_varint(out, u64::from(span.length));
+        }
+    }
+    for values in [&histogram.positive_buckets, &histogram.negative_buckets, &histogram.custom_values] {
+        push_varint(out, values.len() as u64);
+        for value in values {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+pub fn take_histogram(input: &mut &[u8]) -> Option<Histogram> {
+    let [head] = take_array(input)?;
+    let reset_hint = match head >> 1 {
+        0 => ResetHint::Unknown,
+        1 => ResetHint::Reset,
+        2 => ResetHint::NotReset,
+        3 => ResetHint::Gauge,
+        _ => return None,
+    };
+    let kind = if head & 1 == 1 { CountKind::Integer } else { CountKind::Float };
+    let schema = i32::try_from(take_varint_signed(input)?).ok()?;
+    let mut float = || take_array(input).map(f64::from_le_bytes);
+    let (zero_threshold, zero_count, count, sum) = (float()?, float()?, float()?, float()?);
+    Some(Histogram {
+        kind,
+        reset_hint,
+        schema,
+        zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_spans: take_spans(input)?,
+        negative_spans: take_spans(input)?,
+        positive_buckets: take_floats(input)?,
+        negative_buckets: take_floats(input)?,
+        custom_values: take_floats(input)?,
+    })
+}
+
+fn take_spans(input: &mut &[u8]) -> Option<Vec<Span>> {
+    let count = take_varint(input).filter(|count| *count <= BUCKETS_MAX)?;
+    let mut spans = Vec::new();
+    for _ in 0..count {
+        let offset = i32::try_from(take_varint_signed(input)?).ok()?;
+        spans.push(Span { offset, length: u32::try_from(take_varint(input)?).ok()? });
+    }
+    Some(spans)
+}
+
+fn take_floats(input: &mut &[u8]) -> Option<Vec<f64>> {
+    let count = take_varint(input).filter(|count| *count <= BUCKETS_MAX)?;
+    (0..count).map(|_| take_array(input).map(f64::from_le_bytes)).collect()
+}
+
+pub fn push_run(out: &mut Vec<u8>, run: &Run) {
+    out.extend_from_slice(&run.value.to_le_bytes());
+    push_varint_signed(out, run.first);
+    push_varint_signed(out, run.step_ms);
+    match run.end {
+        RunEnd::Open => out.push(0),
+        RunEnd::Last(at) => {
+            out.push(1);
+            push_varint_signed(out, at);
+        }
+        RunEnd::StaleAt(at) => {
+            out.push(2);
+            push_varint_signed(out, at);
+        }
+    }
+}
+
+pub fn take_run(input: &mut &[u8]) -> Option<Run> {
+    let value = f64::from_le_bytes(take_array(input)?);
+    let (first, step_ms) = (take_varint_signed(input)?, take_varint_signed(input)?);
+    let end = match take_array::<1>(input)?[0] {
+        0 => RunEnd::Open,
+        1 => RunEnd::Last(take_varint_signed(input)?),
+        2 => RunEnd::StaleAt(take_varint_signed(input)?),
+        _ => return None,
+    };
+    (step_ms > 0).then_some(Run { value, first, step_ms, end })
+}

@@ -1,0 +1,211 @@
+//! The engine's handle: takes batches, answers selections, owns the maintenance thread.
+
+use super::{
+    head::{FrozenWindow, Head, Moment},
+    log::{Log, Position, RecordWriter},
+    maintain::Maintenance,
+    options::Options,
+    record::{self, Layouts},
+    state::State,
+    window::WindowFile,
+};
+use crate::{
+    model::{Labels, Timestamp},
+    store::{Appendable, Outcome, Refusal, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
+};
+use parking_lot::{Mutex, RwLock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// The store of the product. Dropping it syncs what is pending and ends its threads.
+pub struct Tsdb {
+    pub(super) shared: Arc<Shared>,
+    maintenance: Maintenance,
+}
+
+pub(super) struct Shared {
+    pub options: Options,
+    pub head: Head,
+    pub log: Log,
+    pub encoder: Mutex<Encoder>,
+    pub places: RwLock<Places>,
+    pub state: State,
+    /// Damaged chunks and records met since the start.
+    pub damaged: AtomicU64,
+    pub appended: AtomicU64,
+}
+
+/// Where sealed and soon-sealed samples are. Windows move from the head to here under its write lock, so that a
+/// selection, which holds it for reading, sees every sample exactly once.
+#[derive(Default)]
+pub(super) struct Places {
+    pub files: Vec<Arc<WindowFile>>,
+    pub sealing: Vec<FrozenWindow>,
+}
+
+/// What the log's writer remembers between records. Used under the log's lock only.
+#[derive(Default)]
+pub(super) struct Encoder {
+    layouts: Layouts,
+    segment: Option<u64>,
+    /// Series written to the log that may not be durable yet: written again where a sync failed.
+    recent: Vec<(Position, SeriesId)>,
+    failed_groups: u64,
+}
+
+impl Tsdb {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Tsdb, StoreError> {
+        let maintenance = Maintenance::start(shared.clone())?;
+        Ok(Tsdb { shared, maintenance })
+    }
+
+    /// Samples accepted since the start.
+    pub fn samples_appended(&self) -> u64 {
+        self.shared.appended.load(Ordering::Relaxed)
+    }
+
+    /// Seals every window in memory and waits for it: for tests, backups and tools.
+    pub fn seal_all(&self) -> Result<(), StoreError> {
+        self.shared.seal_where(|_| true)
+    }
+
+    /// Ends the threads and syncs what is pending. Later appends fail with [`StoreError::Stopped`].
+    pub fn close(&self) {
+        self.maintenance.stop();
+        if let Err(error) = self.shared.state.save(|| self.shared.log.end()) {
+            // The log still has it.
+            tracing::warn!(%error, "The small state could not be saved while stopping; the log keeps it.");
+        }
+        self.shared.log.close();
+    }
+}
+
+impl Drop for Tsdb {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    pub fn now_ms(&self) -> i64 {
+        self.options.clock.now_ms()
+    }
+
+    /// Samples before this are past retention.
+    pub fn oldest(&self, now_ms: i64) -> Timestamp {
+        now_ms.saturating_sub(self.options.retention_ms)
+    }
+
+    fn encode(&self, writer: &mut RecordWriter<'_>, batch: &WriteBatch) {
+        let mut encoder = self.encoder.lock();
+        let encoder = &mut *encoder;
+        if encoder.failed_groups != writer.failed_groups() {
+            // What was thought written may be lost; saying it twice is harmless.
+            encoder.failed_groups = writer.failed_groups();
+            let again: Vec<SeriesId> = encoder.recent.drain(..).map(|(_, id)| id).collect();
+            self.encode_series(writer, encoder, again);
+        }
+        if encoder.segment != Some(writer.segment()) {
+            encoder.segment = Some(writer.segment());
+            encoder.layouts.clear();
+            let durable = writer.durable_end();
+            encoder.recent.retain(|(position, _)| *position >= durable);
+        }
+        self.encode_series(writer, encoder, self.head.catalog.take_unlogged());
+        let layout = if batch.series.is_empty() {
+            0
+        } else {
+            let (number, new) = encoder.layouts.number_of(&batch.series);
+            if new {
+                writer.record(record::LAYOUT, |out| record::push_layout(out, number, &batch.series));
+            }
+            number
+        };
+        writer.record(record::BATCH, |out| record::push_batch(out, batch, layout));
+    }
+
+    /// Writes series a bounded number to a record: a damaged one loses itself alone.
+    fn encode_series(&self, writer: &mut RecordWriter<'_>, encoder: &mut Encoder, series: Vec<SeriesId>) {
+        const SERIES_PER_RECORD: usize = 256;
+        if series.is_empty() {
+            return;
+        }
+        let catalog = self.head.catalog.read();
+        for part in series.chunks(SERIES_PER_RECORD) {
+            let position = writer.position();
+            writer.record(record::SERIES, |out| {
+                for (id, labels) in part.iter().filter_map(|id| Some((*id, catalog.labels(*id)?))) {
+                    record::push_series(out, id, labels);
+                }
+            });
+            encoder.recent.extend(part.iter().map(|id| (position, *id)));
+        }
+    }
+}
+
+/// The batch without what was refused.
+fn without(batch: &WriteBatch, refused: &[Refusal]) -> WriteBatch {
+    let mut left = WriteBatch {
+        conflict: batch.conflict,
+        runs: batch.runs.clone(),
+        state: batch.state.clone(),
+        ..WriteBatch::default()
+    };
+    let is_refused = |index: usize| refused.binary_search_by_key(&index, |refusal| refusal.index).is_ok();
+    for index in (0..batch.series.len()).filter(|index| !is_refused(*index)) {
+        left.push(batch.series[index], batch.timestamps[index], batch.values[index]);
+    }
+    for (index, sample) in batch.histograms.iter().enumerate() {
+        if !is_refused(batch.series.len() + index) {
+            left.histograms.push(sample.clone());
+        }
+    }
+    left
+}
+
+impl Appendable for Tsdb {
+    fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError> {
+        self.shared.head.catalog.id_of(labels)
+    }
+
+    fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {
+        if batch.is_empty() {
+            return Ok(Outcome { refused: Vec::new(), ticket: Ticket::done() });
+        }
+        let shared = &*self.shared;
+        let now_ms = shared.now_ms();
+        let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
+        let mut refused = Vec::new();
+        // Held until the record is encoded: what replays in one order must have happened in it.
+        let mut open_runs = (!batch.runs.is_empty()).then(|| shared.head.open_runs());
+        let mut state = (!batch.state.is_empty()).then(|| shared.state.lock());
+        shared.head.append_floats(batch, &moment, &mut refused);
+        shared.head.append_histograms(batch, &moment, &mut refused);
+        if let Some(open) = &mut open_runs {
+            shared.head.apply_runs(open, &batch.runs, &moment);
+        }
+        if let Some(state) = &mut state {
+            state.apply(&batch.state);
+        }
+        shared.appended.fetch_add((batch.samples() - refused.len()) as u64, Ordering::Relaxed);
+        let ticket = if refused.is_empty() {
+            shared.log.append(|writer| shared.encode(writer, batch))
+        } else {
+            let left = without(batch, &refused);
+            if left.is_empty() { Ticket::done() } else { shared.log.append(|writer| shared.encode(writer, &left)) }
+        };
+        Ok(Outcome { refused, ticket })
+    }
+}
+
+impl StateStore for Tsdb {
+    fn state(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared.state.get(tree, key)
+    }
+
+    fn state_scan(&self, tree: Tree, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.shared.state.scan(tree, prefix)
+    }
+}

@@ -1,0 +1,276 @@
+//! The catalogue: every label set in memory, its id, and the index to find it.
+
+use super::postings::Postings;
+use crate::{
+    model::{Labels, Matcher},
+    store::{SeriesId, StoreError},
+};
+use hashbrown::HashTable;
+use parking_lot::{RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Shards of the head: enough that writers of different sources seldom meet, few enough to visit all.
+pub const SHARDS: usize = 16;
+
+const SLOT_BITS: u32 = 32;
+const SHARD_BITS: u32 = 4;
+
+impl SeriesId {
+    /// `generation | shard | slot`: the slot finds the entry without a map, the generation tells whether it is still
+    /// the same series, the shard says where its samples are.
+    fn assemble(slot: u32, shard: u8, generation: u32) -> SeriesId {
+        let high = u64::from(generation) << SHARD_BITS | u64::from(shard);
+        SeriesId(high << SLOT_BITS | u64::from(slot))
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn shard(self) -> usize {
+        (self.0 >> SLOT_BITS) as usize % SHARDS
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> (SLOT_BITS + SHARD_BITS)) as u32
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: SeriesId,
+    labels: Labels,
+    /// Somebody asked for the id since it was last up for removal and may be about to use it.
+    wanted: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Of the next series to live here.
+    generation: u32,
+    entry: Option<Entry>,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    by_labels: HashTable<u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    pub postings: Postings,
+    /// Series not in the log yet.
+    unlogged: Vec<SeriesId>,
+}
+
+/// See the module. One lock: reads are short, and writes are as rare as new series.
+pub struct Catalog {
+    inner: RwLock<Inner>,
+    /// Random, so that nobody can send label sets that all fall into one place of the table.
+    seed: u64,
+    series_max: u64,
+}
+
+impl Catalog {
+    pub fn new(series_max: u64, seed: u64) -> Catalog {
+        Catalog { inner: RwLock::default(), seed, series_max }
+    }
+
+    fn hash(&self, labels: &[u8]) -> u64 {
+        xxh3_64_with_seed(labels, self.seed)
+    }
+
+    /// The id of a label set, new or known. Fails at the series limit.
+    pub fn id_of(&self, labels: &Labels) -> Result<SeriesId, StoreError> {
+        let hash = self.hash(labels.as_bytes());
+        if let Some(id) = self.inner.read().find(hash, labels) {
+            return Ok(id);
+        }
+        let mut inner = self.inner.write();
+        if let Some(id) = inner.find(hash, labels) {
+            return Ok(id);
+        }
+        if inner.by_labels.len() as u64 >= self.series_max {
+            return Err(StoreError::SeriesLimit { limit: self.series_max });
+        }
+        let slot = inner.free.pop().unwrap_or_else(|| {
+            inner.slots.push(Slot::default());
+            inner.slots.len() as u32 - 1
+        });
+        let generation = inner.slots[slot as usize].generation;
+        let id = SeriesId::assemble(slot, shard_of(labels), generation);
+        self.place(&mut inner, hash, id, labels.clone());
+        inner.unlogged.push(id);
+        Ok(id)
+    }
+
+    /// Puts a series back under the id it had, as log and checkpoint tell it.
+    pub fn restore(&self, id: SeriesId, labels: Labels) {
+        let mut inner = self.inner.write();
+        let slot = id.slot() as usize;
+        if slot < inner.slots.len() {
+            // Restored in order but for the rare slot that had several owners, so the search is short.
+            if let Some(at) = inner.free.iter().rposition(|free| *free as usize == slot) {
+                inner.free.swap_remove(at);
+            }
+        } else {
+            let skipped = inner.slots.len() as u32..slot as u32;
+            inner.free.extend(skipped);
+            inner.slots.resize_with(slot + 1, Slot::default);
+        }
+        match &inner.slots[slot].entry {
+            Some(entry) if entry.id == id => return,
+            Some(entry) => {
+                let before = entry.id;
+                self.take(&mut inner, before);
+                inner.free.pop();
+            }
+            None => {}
+        }
+        let hash = self.hash(labels.as_bytes());
+        if let Some(other) = inner.find(hash, &labels) {
+            self.take(&mut inner, other);
+        }
+        self.place(&mut inner, hash, id, labels);
+    }
+
+    fn place(&self, inner: &mut Inner, hash: u64, id: SeriesId, labels: Labels) {
+        let slot = id.slot();
+        inner.postings.insert(slot, &labels);
+        inner.slots[slot as usize].generation = id.generation();
+        inner.slots[slot as usize].entry = Some(Entry { id, labels, wanted: AtomicBool::new(true) });
+        let Inner { by_labels, slots, .. } = inner;
+        by_labels.insert_unique(hash, slot, |slot| match &slots[*slot as usize].entry {
+            Some(entry) => xxh3_64_with_seed(entry.labels.as_bytes(), self.seed),
+            None => 0,
+        });
+    }
+
+    fn take(&self, inner: &mut Inner, id: SeriesId) {
+        let slot = id.slot();
+        let Some(entry) = inner.slots[slot as usize].entry.take() else { return };
+        let hash = self.hash(entry.labels.as_bytes());
+        if let Ok(found) = inner.by_labels.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+        inner.postings.remove(slot, &entry.labels);
+        inner.slots[slot as usize].generation = id.generation() + 1;
+        inner.free.push(slot);
+    }
+
+    /// Removes those of `candidates` that `alive` denies, while nobody can look an id up. Those looked up since the
+    /// last call stay for now and are given back, to be tried again.
+    pub fn forget(&self, candidates: &[SeriesId], mut alive: impl FnMut(SeriesId) -> bool) -> Vec<SeriesId> {
+        let mut inner = self.inner.write();
+        let mut spared = Vec::new();
+        for id in candidates {
+            let Some(entry) = inner.entry(*id) else { continue };
+            if alive(*id) {
+                continue;
+            }
+            if entry.wanted.swap(false, Ordering::Relaxed) {
+                spared.push(*id);
+            } else {
+                self.take(&mut inner, *id);
+            }
+        }
+        spared
+    }
+
+    /// Holds the catalogue still for reading.
+    pub fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read()
+    }
+
+    /// The series created since the last call.
+    pub fn take_unlogged(&self) -> Vec<SeriesId> {
+        // Asked for on every append and nearly always empty.
+        if self.inner.read().unlogged.is_empty() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.inner.write().unlogged)
+    }
+}
+
+impl Inner {
+    fn find(&self, hash: u64, labels: &Labels) -> Option<SeriesId> {
+        let entry = |slot: &u32| self.slots[*slot as usize].entry.as_ref();
+        let found = self.by_labels.find(hash, |slot| entry(slot).is_some_and(|e| e.labels == *labels))?;
+        entry(found).map(|entry| {
+            entry.wanted.store(true, Ordering::Relaxed);
+            entry.id
+        })
+    }
+
+    fn entry(&self, id: SeriesId) -> Option<&Entry> {
+        self.slots.get(id.slot() as usize)?.entry.as_ref().filter(|entry| entry.id == id)
+    }
+
+    pub fn labels(&self, id: SeriesId) -> Option<&Labels> {
+        self.entry(id).map(|entry| &entry.labels)
+    }
+
+    /// Ids and labels of the series that pass all matchers.
+    pub fn select(&self, matchers: &[Matcher]) -> Vec<(SeriesId, Labels)> {
+        let slots = self.postings.find(matchers);
+        let entries = slots.iter().filter_map(|slot| self.slots[slot as usize].entry.as_ref());
+        entries.map(|entry| (entry.id, entry.labels.clone())).collect()
+    }
+
+    pub fn series(&self) -> impl Iterator<Item = (SeriesId, &Labels)> {
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| (entry.id, &entry.labels))
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_labels.len()
+    }
+}
+
+/// Series of one source go to one shard, so that its batch takes one lock and finds its clock.
+fn shard_of(labels: &Labels) -> u8 {
+    let mut source = Vec::with_capacity(64);
+    for name in ["job", "instance"] {
+        source.extend_from_slice(labels.get(name).unwrap_or_default().as_bytes());
+        source.push(0xff);
+    }
+    (xxh3_64_with_seed(&source, 0) % SHARDS as u64) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(name: &str) -> Labels {
+        Labels::from_pairs([("__name__", name), ("job", "j")]).unwrap()
+    }
+
+    #[test]
+    fn ids_are_stable_and_never_given_to_another_series() {
+        let catalog = Catalog::new(3, 1);
+        let (a, b) = (catalog.id_of(&labels("a")).unwrap(), catalog.id_of(&labels("b")).unwrap());
+        assert_eq!(catalog.id_of(&labels("a")).unwrap(), a);
+        assert_eq!(catalog.take_unlogged(), [a, b]);
+        assert_eq!(catalog.forget(&[a, b], |id| id == b), [a], "just looked up");
+        assert_eq!(catalog.forget(&[a, b], |id| id == b), []);
+        let c = catalog.id_of(&labels("c")).unwrap();
+        assert_eq!(c.slot(), a.slot());
+        assert_ne!(c, a);
+        assert_eq!(catalog.read().labels(a), None);
+        assert_eq!(catalog.read().select(&[Matcher::equal("__name__", "c")]), [(c, labels("c"))]);
+        catalog.id_of(&labels("d")).unwrap();
+        assert!(matches!(catalog.id_of(&labels("e")), Err(StoreError::SeriesLimit { limit: 3 })));
+    }
+
+    #[test]
+    fn restored_series_keep_their_ids_and_the_latest_owner_wins() {
+        let catalog = Catalog::new(10, 1);
+        let (first, second) = (SeriesId::assemble(2, 5, 0), SeriesId::assemble(2, 7, 1));
+        catalog.restore(first, labels("a"));
+        catalog.restore(first, labels("a"));
+        catalog.restore(second, labels("b"));
+        assert_eq!(catalog.read().labels(first), None);
+        assert_eq!(catalog.id_of(&labels("b")).unwrap(), second);
+        let fresh = catalog.id_of(&labels("a")).unwrap();
+        assert!(fresh.slot() < 2);
+        assert_eq!(catalog.read().count(), 2);
+    }
+}

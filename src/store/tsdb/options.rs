@@ -1,0 +1,42 @@
+//! What an engine is opened with.
+
+use super::log::LogOptions;
+use crate::stdx::{
+    clock::{Clock, SystemClock},
+    vfs::{RealVfs, Vfs},
+};
+use std::{path::PathBuf, sync::Arc};
+
+#[derive(Clone)]
+pub struct Options {
+    pub directory: PathBuf,
+    /// Samples older than this are refused, and windows that are wholly older are dropped.
+    pub retention_ms: i64,
+    /// Active series. Each takes about a kilobyte of memory.
+    pub series_max: u64,
+    /// A window this long after its end and its last sample is sealed. Senders that retry need a while.
+    pub quiet_ms: i64,
+    /// Above this the coldest windows are sealed at once: backfill of any length fits into memory.
+    pub head_bytes_max: usize,
+    pub log: LogOptions,
+    pub clock: Arc<dyn Clock>,
+    pub vfs: Arc<dyn Vfs>,
+}
+
+/// Long enough that a block has hundreds of samples, short enough that the head stays small.
+pub const WINDOW_MS: i64 = 2 * 3_600_000;
+
+impl Options {
+    pub fn new(directory: impl Into<PathBuf>) -> Options {
+        Options {
+            directory: directory.into(),
+            retention_ms: 30 * 24 * 3_600_000,
+            series_max: 2_000_000,
+            quiet_ms: 15 * 60_000,
+            head_bytes_max: 512 << 20,
+            log: LogOptions::default(),
+            clock: Arc::new(SystemClock),
+            vfs: Arc::new(RealVfs),
+        }
+    }
+}

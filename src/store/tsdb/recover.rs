@@ -1,0 +1,225 @@
+//! Opens an engine: checkpoint, window files, log, in this order.
+
+use super::{
+    checkpoint::Checkpoint,
+    engine::{Places, Shared, Tsdb},
+    head::{Head, Moment, catalog::Catalog},
+    log::{self, LogOptions, Position, Record},
+    options::{Options, WINDOW_MS},
+    record,
+    run::{Run, RunEnd},
+    state::State,
+    window::WindowFile,
+};
+use crate::{
+    model::Timestamp,
+    store::{SeriesId, StoreError, WriteBatch, kv},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+impl Tsdb {
+    /// Opens the store in a directory, which is created where it is missing. Damage never prevents it: what is lost is
+    /// counted and logged. Fails where the directory cannot be used or holds a newer format.
+    pub fn open(options: Options) -> Result<Tsdb, StoreError> {
+        let kv = kv::SledKv::open(&options.directory.join("state"))?;
+        Tsdb::open_with(options, Box::new(kv))
+    }
+
+    /// As [`Tsdb::open`], with the small state kept elsewhere.
+    pub fn open_with(options: Options, kv: Box<dyn kv::Kv>) -> Result<Tsdb, StoreError> {
+        let vfs = options.vfs.clone();
+        let windows = options.directory.join("windows");
+        vfs.create_dir_all(&windows).map_err(StoreError::io("creating the data directory"))?;
+        let damaged = AtomicU64::new(0);
+        let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
+        if damaged_copy {
+            tracing::warn!("A copy of the checkpoint is damaged; the other copy or the log is used.");
+            damaged.fetch_add(1, Ordering::Relaxed);
+        }
+        let files = open_files(&options, &windows, &damaged)?;
+        let state = State::load(kv)?;
+
+        let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
+        let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
+        let mut replay = Replay::new(&head, &state, &files, checkpoint, options.clock.now_ms());
+        // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
+        let seen = [replay.runs_through, state.durable_through(), replay.sealed_max()].into_iter().max();
+        let log_options = LogOptions { position_min: seen.unwrap_or_default(), ..options.log };
+        let opened = log::open(vfs, &options.directory.join("log"), log_options)?;
+        // From the very beginning: segments are given up whole, so whatever is left holds something needed.
+        let (log, stats) = opened.replay(Position(0), &mut |record| replay.record(record))?;
+        damaged.fetch_add(replay.damaged + stats.damaged_records, Ordering::Relaxed);
+        let shared = Shared {
+            options,
+            head,
+            log,
+            encoder: Default::default(),
+            places: Places { files, sealing: Vec::new() }.into(),
+            state,
+            damaged,
+            appended: AtomicU64::new(0),
+        };
+        Tsdb::start(Arc::new(shared))
+    }
+}
+
+/// Opens all window files. What is left of an interrupted write is removed; what is damaged is left alone and not
+/// served.
+fn open_files(
+    options: &Options,
+    directory: &std::path::Path,
+    damaged: &AtomicU64,
+) -> Result<Vec<Arc<WindowFile>>, StoreError> {
+    let mut files = Vec::new();
+    for name in options.vfs.list(directory).map_err(StoreError::io("listing the windows"))? {
+        let path = directory.join(&name);
+        if name.ends_with(".tmp") {
+            let _ = options.vfs.remove(&path);
+        } else if name.ends_with(".window") {
+            match WindowFile::open(&options.vfs, &path) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(error) => {
+                    damaged.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, "A window file is not served.");
+                }
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Applies log records to the head.
+struct Replay<'a> {
+    head: &'a Head,
+    state: &'a State,
+    /// Samples of a window in records before this are in its file.
+    sealed: HashMap<Timestamp, Position>,
+    runs_through: Position,
+    now_ms: i64,
+    segment: Option<u64>,
+    layouts: HashMap<u64, Arc<[SeriesId]>>,
+    batch: WriteBatch,
+    damaged: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(
+        head: &'a Head,
+        state: &'a State,
+        files: &[Arc<WindowFile>],
+        checkpoint: Checkpoint,
+        now_ms: i64,
+    ) -> Replay<'a> {
+        let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
+        for file in files {
+            let through = sealed.entry(file.footer.window).or_default();
+            *through = (*through).max(file.footer.sealed_through);
+        }
+        let Checkpoint { runs_through, series, runs } = checkpoint;
+        for (id, labels) in series {
+            head.catalog.restore(id, labels);
+        }
+        let replay = Replay {
+            head,
+            state,
+            sealed,
+            runs_through,
+            now_ms,
+            segment: None,
+            layouts: HashMap::new(),
+            batch: WriteBatch::default(),
+            damaged: 0,
+        };
+        replay.restore_runs(runs);
+        replay
+    }
+
+    fn restore_runs(&self, runs: Vec<(SeriesId, Run)>) {
+        let moment = self.moment(Position(0));
+        for (id, run) in runs {
+            if run.end == RunEnd::Open {
+                self.head.open_runs().insert(id, run);
+            } else if !self.is_sealed(run.until(run.first), self.runs_through) {
+                self.head.keep_run(id, Some(run), &moment);
+            }
+        }
+    }
+
+    fn sealed_max(&self) -> Position {
+        self.sealed.values().copied().max().unwrap_or_default()
+    }
+
+    fn is_sealed(&self, at: Timestamp, position: Position) -> bool {
+        self.sealed.get(&self.head.window_of(at)).is_some_and(|through| position < *through)
+    }
+
+    fn moment(&self, position: Position) -> Moment {
+        Moment { now_ms: self.now_ms, oldest: i64::MIN, position }
+    }
+
+    fn record(&mut self, record: Record<'_>) {
+        if self.segment != Some(record.segment) {
+            self.segment = Some(record.segment);
+            self.layouts.clear();
+        }
+        let whole = match record.kind {
+            record::SERIES => self.series(record.payload),
+            record::LAYOUT => record::take_layout(record.payload).map(|(number, ids)| {
+                self.layouts.insert(number, ids);
+            }),
+            record::BATCH => self.batch(record.position, record.payload),
+            _ => None,
+        };
+        if whole.is_none() {
+            self.damaged += 1;
+        }
+    }
+
+    fn series(&self, mut input: &[u8]) -> Option<()> {
+        while !input.is_empty() {
+            let (id, labels) = record::take_series(&mut input)?;
+            self.head.catalog.restore(id, labels);
+        }
+        Some(())
+    }
+
+    fn batch(&mut self, position: Position, payload: &[u8]) -> Option<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        record::take_batch(payload, &self.layouts, &mut batch)?;
+        if position < self.sealed_max() {
+            self.drop_sealed(&mut batch, position);
+        }
+        let moment = self.moment(position);
+        // Refusals are the ones of the time, and were answered then.
+        let mut refused = Vec::new();
+        self.head.append_floats(&batch, &moment, &mut refused);
+        self.head.append_histograms(&batch, &moment, &mut refused);
+        if position >= self.runs_through && !batch.runs.is_empty() {
+            let mut open = self.head.open_runs();
+            // A run that ended in a window sealed since comes back as a duplicate of what the file has: harmless.
+            self.head.apply_runs(&mut open, &batch.runs, &moment);
+        }
+        if position >= self.state.durable_through() && !batch.state.is_empty() {
+            self.state.lock().apply(&batch.state);
+        }
+        self.batch = batch;
+        Some(())
+    }
+
+    fn drop_sealed(&self, batch: &mut WriteBatch, position: Position) {
+        let kept: Vec<usize> =
+            (0..batch.series.len()).filter(|at| !self.is_sealed(batch.timestamps[*at], position)).collect();
+        if kept.len() < batch.series.len() {
+            batch.series = kept.iter().map(|at| batch.series[*at]).collect();
+            batch.values = kept.iter().map(|at| batch.values[*at]).collect();
+            batch.timestamps = kept.iter().map(|at| batch.timestamps[*at]).collect();
+        }
+        batch.histograms.retain(|(_, at, _)| !self.is_sealed(*at, position));
+    }
+}

@@ -1,0 +1,287 @@
+//! Selections: series from head and files, merged by labels, each read from wherever its samples are.
+
+use super::{
+    engine::{Shared, Tsdb},
+    head::{SharedPartition, sort_samples},
+    run::Run,
+    window::{ClockCache, WindowFile},
+};
+use crate::{
+    model::{Labels, Matcher, Samples, TimeRange, Timestamp},
+    store::{Hints, LabelCount, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Where some samples of a series are. Parts are read in this order, and a later sample wins over one of the same
+/// time: so among parts of one window, those that do not overwrite come newest first, those that do oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    window: Timestamp,
+    overwrites: bool,
+    age: i64,
+}
+
+impl Rank {
+    /// `generation` grows with the time of writing.
+    fn new(window: Timestamp, overwrites: bool, generation: i64) -> Rank {
+        Rank { window, overwrites, age: if overwrites { generation } else { -generation } }
+    }
+
+    /// Runs reach over many windows and yield to samples.
+    const RUN: Rank = Rank { window: Timestamp::MIN, overwrites: false, age: 0 };
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Head { partition: u32, column: u32 },
+    File { file: u32, series: u32 },
+    Run(Run),
+}
+
+/// What [`Queryable::select`] gives.
+struct Selection {
+    shared: Arc<Shared>,
+    range: TimeRange,
+    now_ms: i64,
+    series: Vec<(Labels, Range<u32>)>,
+    parts: Vec<Source>,
+    partitions: Vec<SharedPartition>,
+    files: Vec<(Arc<WindowFile>, ClockCache)>,
+}
+
+impl SeriesSet for Selection {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, index: usize) -> &Labels {
+        &self.series[index].0
+    }
+
+    fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {
+        samples.clear();
+        let parts = &self.series[index].1;
+        for part in &self.parts[parts.start as usize..parts.end as usize] {
+            match *part {
+                Source::Head { partition, column } => {
+                    let held = self.partitions[partition as usize].lock();
+                    let (window, clocks) = (held.window, &held.clocks);
+                    held.columns[column as usize].read(window, clocks, self.range, self.now_ms, samples);
+                }
+                Source::File { file, series } => {
+                    let (file, clocks) = &self.files[file as usize];
+                    if let Err(error) = file.read(series, self.range, clocks, samples) {
+                        // One damaged chunk costs its own samples, not the answer.
+                        self.shared.damaged.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(%error, "Samples could not be read.");
+                    }
+                }
+                Source::Run(run) => run.read(self.range, self.now_ms, samples),
+            }
+        }
+        sort_samples(samples, true);
+        Ok(())
+    }
+}
+
+/// Collects series and their parts before they are put in order.
+#[derive(Default)]
+struct Collector {
+    series: Vec<(Labels, Vec<(Rank, Source)>)>,
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Shared {
+    fn collect(self: &Arc<Self>, range: TimeRange, matchers: &[Matcher]) -> Selection {
+        let now_ms = self.now_ms();
+        // Held until every place has been looked at: a window must not move from one to the other meanwhile.
+        let places = self.places.read();
+        let overlaps = |file: &&Arc<WindowFile>| file.range().is_some_and(|covered| covered.overlaps(range));
+        let files: Vec<Arc<WindowFile>> = places.files.iter().filter(overlaps).cloned().collect();
+        let mut partitions = self.head.overlapping(range);
+        for partition in places.sealing.iter().flat_map(|frozen| &frozen.partitions) {
+            let held = partition.lock();
+            if held.oldest <= range.end() && range.start() <= held.newest {
+                partitions.push(partition.clone());
+            }
+        }
+        let mut collector = Collector::default();
+        self.collect_head(range, now_ms, matchers, &partitions, &mut collector);
+        for (number, file) in files.iter().enumerate() {
+            collect_file(file, number as u32, matchers, !partitions.is_empty() || files.len() > 1, &mut collector);
+        }
+        drop(places);
+        let mut found = collector.series;
+        found.retain(|(_, parts)| !parts.is_empty());
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let (mut series, mut parts) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        for (labels, mut sources) in found {
+            sources.sort_by_key(|(rank, _)| *rank);
+            let start = parts.len() as u32;
+            parts.extend(sources.into_iter().map(|(_, source)| source));
+            series.push((labels, start..parts.len() as u32));
+        }
+        let files = files.into_iter().map(|file| (file.clone(), file.clock_cache())).collect();
+        Selection { shared: self.clone(), range, now_ms, series, parts, partitions, files }
+    }
+
+    fn collect_head(
+        &self,
+        range: TimeRange,
+        now_ms: i64,
+        matchers: &[Matcher],
+        partitions: &[SharedPartition],
+        collector: &mut Collector,
+    ) {
+        let candidates = self.head.catalog.read().select(matchers);
+        let mut by_shard: Vec<Vec<(SeriesId, usize)>> = vec![Vec::new(); super::head::catalog::SHARDS];
+        for (index, (id, labels)) in candidates.into_iter().enumerate() {
+            by_shard[id.shard()].push((id, index));
+            collector.series.push((labels, Vec::with_capacity(1)));
+        }
+        for (number, partition) in partitions.iter().enumerate() {
+            let held = partition.lock();
+            let Some(first) = held.columns.first() else { continue };
+            for (id, index) in &by_shard[first.series.shard()] {
+                if let Ok(column) = held.column_of(*id) {
+                    let rank = Rank::new(held.window, held.columns[column].overwrites, i64::MAX);
+                    let source = Source::Head { partition: number as u32, column: column as u32 };
+                    collector.series[*index].1.push((rank, source));
+                }
+            }
+        }
+        let open = self.head.open_runs();
+        if !open.is_empty() {
+            for (id, index) in by_shard.iter().flatten() {
+                if let Some(run) = open.get(id).filter(|run| run.overlaps(range, now_ms)) {
+                    collector.series[*index].1.push((Rank::RUN, Source::Run(*run)));
+                }
+            }
+        }
+    }
+}
+
+fn collect_file(file: &WindowFile, number: u32, matchers: &[Matcher], merge: bool, collector: &mut Collector) {
+    if merge && collector.by_labels.is_empty() {
+        let known = collector.series.iter().enumerate();
+        collector.by_labels = known.map(|(index, (labels, _))| (labels.clone(), index)).collect();
+    }
+    for series in file.find(matchers) {
+        let Some(labels) = file.labels(series) else { continue };
+        let rank = Rank::new(file.footer.window, file.overwrites(series), file.footer.sealed_through.0 as i64);
+        let part = (rank, Source::File { file: number, series });
+        if !merge {
+            collector.series.push((labels, vec![part]));
+            continue;
+        }
+        let next = collector.series.len();
+        let index = *collector.by_labels.entry(labels.clone()).or_insert(next);
+        if index == next {
+            collector.series.push((labels, Vec::with_capacity(1)));
+        }
+        collector.series[index].1.push(part);
+    }
+}
+
+impl Queryable for Tsdb {
+    fn select(&self, range: TimeRange, matchers: &[Matcher], _hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
+        Ok(Arc::new(self.shared.collect(range, matchers)))
+    }
+
+    fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
+        let mut names = BTreeSet::new();
+        if matchers.is_empty() {
+            names.extend(self.shared.head.catalog.read().postings.names().map(str::to_owned));
+            for file in self.shared.files_in(range) {
+                names.extend(file.index().names().map(str::to_owned));
+            }
+        } else {
+            let found = self.shared.collect(range, matchers);
+            for (labels, _) in &found.series {
+                for (name, _) in labels.iter() {
+                    if !names.contains(name) {
+                        names.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn label_values(&self, name: &str, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
+        let mut values = BTreeSet::new();
+        if matchers.is_empty() {
+            values.extend(self.shared.head.catalog.read().postings.values(name).map(|(value, _)| value.to_owned()));
+            for file in self.shared.files_in(range) {
+                values.extend(file.index().values(name).map(|(value, _)| value.to_owned()));
+            }
+        } else {
+            let found = self.shared.collect(range, matchers);
+            for value in found.series.iter().filter_map(|(labels, _)| labels.get(name)) {
+                if !values.contains(value) {
+                    values.insert(value.to_owned());
+                }
+            }
+        }
+        Ok(values.into_iter().collect())
+    }
+
+    fn status(&self, limit: usize) -> Result<StoreStatus, StoreError> {
+        let shared = &self.shared;
+        let mut status = shared.catalog_status(limit);
+        let bounds = shared.head.bounds();
+        status.chunks = shared.head.windows().iter().map(|window| window.columns as u64).sum();
+        (status.oldest, status.newest) = (bounds.map(|b| b.0), bounds.map(|b| b.1));
+        status.damaged = shared.damaged.load(Ordering::Relaxed);
+        status.log_bytes = shared.log.stats().bytes;
+        let places = shared.places.read();
+        status.window_files = places.files.len() as u64;
+        status.window_file_bytes = places.files.iter().map(|file| file.file_bytes()).sum();
+        Ok(status)
+    }
+}
+
+impl Shared {
+    fn files_in(&self, range: TimeRange) -> Vec<Arc<WindowFile>> {
+        let overlaps = |file: &&Arc<WindowFile>| file.range().is_some_and(|covered| covered.overlaps(range));
+        self.places.read().files.iter().filter(overlaps).cloned().collect()
+    }
+
+    fn catalog_status(&self, limit: usize) -> StoreStatus {
+        let catalog = self.head.catalog.read();
+        let postings = &catalog.postings;
+        let (mut values_by_label, mut bytes_by_label, mut series_by_pair) = (Vec::new(), Vec::new(), Vec::new());
+        let count = |name: &str, value: u64| LabelCount { name: name.to_owned(), value };
+        for name in postings.names() {
+            values_by_label.push(count(name, postings.values(name).count() as u64));
+            bytes_by_label.push(count(name, postings.values(name).map(|(v, n)| v.len() as u64 * n).sum()));
+            for (value, series) in postings.values(name) {
+                series_by_pair.push(LabelCount { name: format!("{name}={value}"), value: series });
+            }
+            top(&mut series_by_pair, limit);
+        }
+        let mut series_by_metric: Vec<LabelCount> =
+            postings.values(crate::model::METRIC_NAME).map(|(name, series)| count(name, series)).collect();
+        for list in [&mut series_by_metric, &mut values_by_label, &mut bytes_by_label] {
+            top(list, limit);
+        }
+        StoreStatus {
+            series: catalog.count() as u64,
+            label_pairs: postings.pairs(),
+            series_by_metric,
+            values_by_label,
+            bytes_by_label,
+            series_by_pair,
+            ..StoreStatus::default()
+        }
+    }
+}
+
+fn top(list: &mut Vec<LabelCount>, limit: usize) {
+    list.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
+    list.truncate(limit);
+}
