@@ -119,6 +119,9 @@ fn what_is_not_there_yet_is_empty_in_the_right_shape() {
     let rules = "/api/v1/rules?file=a&file[]=a&rule_group=g&rule_group[]=g&exclude_alerts=true&group_limit=40";
     assert_eq!(server.get(rules).data(), json!({"groups": []}));
     assert_eq!(server.get("/api/v1/alerts").data(), json!({"alerts": []}));
+    // The probe's milliseconds, read as seconds, lie in the year 50000.
+    let probe = "/api/v1/query_exemplars?query=test&start=1700000000000&end=1700001800000";
+    assert_eq!(server.get(probe).data(), json!([]));
     assert_eq!(server.get("/alertmanager/api/v2/status").status, 404);
 }
 
