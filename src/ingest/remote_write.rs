@@ -157,7 +157,10 @@ struct Write<'a> {
 impl Write<'_> {
     fn run(&mut self) -> Result<Vec<Ticket>, IngestError> {
         self.decode()?;
-        self.resolve_misses()?;
+        self.look_up();
+        if !self.scratch.misses.is_empty() {
+            self.resolve_misses()?;
+        }
         self.refuse_future();
         if self.scratch.holes {
             self.compact();
@@ -165,59 +168,65 @@ impl Write<'_> {
         self.append()
     }
 
-    /// Fills the batch; series the cache does not know get [`NO_SERIES`] for now.
+    /// Fills the batch but for its series, and notes a slot for each.
     fn decode(&mut self) -> Result<(), IngestError> {
         let shared = self.shared;
-        let known = shared.cache.read();
-        let scratch = &mut *self.scratch;
+        let Scratch { batch, slots, histogram_slots, .. } = &mut *self.scratch;
         for entry in entries(self.body) {
             let message = match entry.map_err(malformed)? {
                 Entry::Series(message) => message,
                 Entry::Metadata(message) => {
-                    let entry = read_metadata(message).map_err(malformed)?;
-                    remember(shared, entry);
+                    remember(shared, read_metadata(message).map_err(malformed)?);
                     self.report.metadata += 1;
                     continue;
                 }
             };
-            let first = scratch.batch.timestamps.len();
-            let batch = &mut scratch.batch;
+            let first = batch.timestamps.len();
             let series = read_time_series(message, &mut batch.timestamps, &mut batch.values).map_err(malformed)?;
             self.report.exemplars += series.exemplars;
-            let count = batch.timestamps.len() - first;
-            let key = shared.cache.key(&series.labels);
-            let found = known.get(key);
-            let id = found.unwrap_or(NO_SERIES);
-            batch.series.resize(first + count, id);
-            let slot = scratch.slots.len() as u32;
             for histogram in &series.histograms {
                 match decode_histogram(histogram) {
                     Ok((at, histogram)) => {
-                        batch.histograms.push((id, at, Arc::new(histogram)));
-                        scratch.histogram_slots.push(slot);
+                        batch.histograms.push((NO_SERIES, at, Arc::new(histogram)));
+                        histogram_slots.push(slots.len() as u32);
                     }
                     Err(HistogramDecodeError::Wire(e)) => return Err(malformed(e)),
                     Err(HistogramDecodeError::Invalid(e)) => {
-                        self.shared.stats.refused_invalid_histogram.add(1);
-                        self.report.refuse(1, &self.shared.config, || e.to_string());
+                        shared.stats.refused_invalid_histogram.add(1);
+                        self.report.refuse(1, &shared.config, || e.to_string());
                     }
                 }
             }
-            // A message lies within the body, and the body is shorter than 4 GiB.
-            let message_at = (message.as_ptr() as usize - self.body.as_ptr() as usize) as u32;
-            scratch.slots.push(Slot {
-                key,
-                message_at,
+            slots.push(Slot {
+                key: shared.cache.key(&series.labels),
+                // A message lies within the body, and the body is shorter than 4 GiB.
+                message_at: (message.as_ptr() as usize - self.body.as_ptr() as usize) as u32,
                 message_bytes: message.len() as u32,
                 first: first as u32,
-                count: count as u32,
-                id,
+                count: (batch.timestamps.len() - first) as u32,
+                id: NO_SERIES,
             });
-            if found.is_none() {
-                scratch.misses.push(slot);
-            }
         }
         Ok(())
+    }
+
+    /// Finds the series of all slots. Apart from decoding, so that the processor overlaps the waits of many lookups.
+    fn look_up(&mut self) {
+        let known = self.shared.cache.read();
+        let Scratch { batch, slots, misses, histogram_slots, .. } = &mut *self.scratch;
+        batch.series.reserve(batch.timestamps.len());
+        for (index, slot) in slots.iter_mut().enumerate() {
+            match known.get(slot.key) {
+                Some(id) => slot.id = id,
+                None => misses.push(index as u32),
+            }
+        }
+        for slot in slots.iter() {
+            batch.series.extend(std::iter::repeat_n(slot.id, slot.count as usize));
+        }
+        for (histogram, slot) in batch.histograms.iter_mut().zip(histogram_slots) {
+            histogram.0 = slots[*slot as usize].id;
+        }
     }
 
     /// Resolves the series the cache did not know; those that name no series are marked.

@@ -45,3 +45,43 @@ impl Ingest {
         &self.shared.metadata
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ingest::{BodyFormat, Grouping, PushRequest},
+        stdx::clock::ManualClock,
+        store::memory::Memory,
+    };
+
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+
+    #[test]
+    fn pushes_of_many_threads_are_all_kept() {
+        let clock = Arc::new(ManualClock::new(1));
+        let ingest = Ingest::new(Arc::new(Memory::new(clock.clone())), clock, IngestConfig::default());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let ingest = ingest.clone();
+                scope.spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    for round in 0..50 {
+                        let grouping = Grouping::from_path(&format!("job/t{thread}/round/{round}")).unwrap();
+                        let format = BodyFormat::Text;
+                        let push = PushRequest { grouping: grouping.clone(), replace: true, body: b"a 1", format };
+                        runtime.block_on(is_send(ingest.push(push))).unwrap();
+                        runtime.block_on(is_send(ingest.remote_write(&[]))).unwrap();
+                        if round % 2 == 1 {
+                            runtime.block_on(is_send(ingest.delete(&grouping))).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(ingest.push_groups(), 100);
+        assert_eq!(ingest.stats().pushes_ok.get(), 200);
+    }
+}

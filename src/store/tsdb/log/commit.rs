@@ -7,8 +7,8 @@ use super::{
 use crate::{stdx::vfs::VfsFile, store::StoreError};
 use std::{mem, sync::Arc};
 
-/// A buffer that one burst has made larger than this is given back.
-const BUFFER_BYTES_KEPT: usize = 4 << 20;
+/// A buffer that a burst has made larger than this is given back when the burst is over.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -132,8 +132,12 @@ impl Committer {
 impl Pending {
     /// Empties it and keeps its memory, within reason.
     fn clear(&mut self) {
+        let used = self.bytes.len();
         self.bytes.clear();
-        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        // Only when the group was small: under a steady load the buffer would be allocated anew each time.
+        if used < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to(BUFFER_BYTES_KEPT.max(2 * used));
+        }
         self.tickets.clear();
         self.parts.clear();
     }
