@@ -1,7 +1,7 @@
 //! Beast Observatory: pushes, scrapes and remote writes in; PromQL out; one process, one data directory.
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
-//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`api`] ·
+//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`scrape`] · [`api`] ·
 //! [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod model;
 pub mod promql;
 pub mod protocol;
+pub mod scrape;
 pub mod stdx;
 pub mod store;
 pub mod telemetry;
