@@ -127,9 +127,10 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         }
         found => found.map_or(default, |found| found.value),
     };
+    let scrape = scrape::resolve(&raw, base, problems);
     Config {
+        scrape,
         listen: resolve_listen(raw.listen, problems),
-        scrape: scrape::resolve(&raw, base, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
         series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
