@@ -184,6 +184,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         limits,
         lookback_ms: config.limits.query_lookback_delta_ms,
         syntax: config.parse_options(),
+        delayed_name_removal: config.delayed_name_removal(),
         ..EngineConfig::default()
     }
 }
