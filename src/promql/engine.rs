@@ -223,11 +223,7 @@ fn evaluate(
     Ok(Value::Matrix(matrix))
 }
 
-fn instant_vector(
-    context: &Arc<Context>,
-    node: &Arc<dyn Node>,
-    grid: Grid,
-) -> Result<Vec<VectorSample>, QueryError> {
+fn instant_vector(context: &Arc<Context>, node: &Arc<dyn Node>, grid: Grid) -> Result<Vec<VectorSample>, QueryError> {
     let labels_of = node.clone();
     let samples = map_series(context, node, move |index, column, _| {
         let value = match column.get(0) {
@@ -271,27 +267,24 @@ fn to_samples(column: &Column, grid: &Grid) -> Samples {
             samples.push(grid.at(step), column.values[step]);
         }
     }
-    samples.histograms.extend(column.histograms.iter().map(|(step, histogram)| HistogramSample {
-        timestamp: grid.at(*step as usize),
-        histogram: histogram.clone(),
-    }));
+    samples.histograms.extend(
+        column.histograms.iter().map(|(step, histogram)| HistogramSample {
+            timestamp: grid.at(*step as usize),
+            histogram: histogram.clone(),
+        }),
+    );
     samples
 }
 
 /// A range selector asked for at an instant: its samples as they are.
-fn instant_matrix(
-    planner: &Planner<'_>,
-    expr: &Expr,
-    grid: Grid,
-    timings: &mut Timings,
-) -> Result<Value, QueryError> {
+fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut Timings) -> Result<Value, QueryError> {
     let begin = Instant::now();
     let context = &planner.context;
     let range = planner.range(expr, grid, &Use::default())?;
     let delayed = context.semantics.delayed_name_removal;
     let mut matrix = Vec::new();
     context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
-        for index in 0..range.source.len() {
+        for index in 0..range.source.series() {
             let mut samples = Samples::default();
             range.source.read(index, &mut samples, scratch)?;
             let samples = range.cut(&samples)?;

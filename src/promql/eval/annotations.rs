@@ -73,9 +73,7 @@ impl Note {
                 format!("encountered a mix of histograms and floats for metric name {metric:?}")
             }
             MixedFloatsHistogramsAggregation => "encountered a mix of histograms and floats for aggregation".to_owned(),
-            MixedClassicNative { metric } => {
-                named("vector contains a mix of classic and native histograms", metric)
-            }
+            MixedClassicNative { metric } => named("vector contains a mix of classic and native histograms", metric),
             NotCounter { metric } => format!("this native histogram metric is not a counter: {metric:?}"),
             NotGauge { metric } => format!("this native histogram metric is not a gauge: {metric:?}"),
             MixedExponentialCustom { metric } => format!(
@@ -90,9 +88,9 @@ impl Note {
             SortIneffective => {
                 "sort is ineffective for range queries since results are always ordered by labels".to_owned()
             }
-            PossibleNonCounter { metric } => format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
-            ),
+            PossibleNonCounter { metric } => {
+                format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}")
+            }
             ForcedMonotonicity { metric } => named(
                 "input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",

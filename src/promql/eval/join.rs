@@ -42,7 +42,7 @@ struct Sides {
 /// Joins two vectors.
 pub fn join(plan: JoinPlan, left: Arc<dyn Node>, right: Arc<dyn Node>) -> Result<Arc<dyn Node>, QueryError> {
     let fills = plan.matching.fill_left.is_some() || plan.matching.fill_right.is_some();
-    if !fills && (left.len() == 0 || right.len() == 0) {
+    if !fills && (left.is_empty() || right.is_empty()) {
         return Ok(Arc::new(super::node::Nothing));
     }
     let signatures = Signatures::of(&plan.matching, &left, &right);
@@ -224,14 +224,8 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
     // With `group_right` too, `fill_left` stands for the "many" side: Prometheus swaps the sides and not the values.
     let (fill_many, fill_one) = (plan.matching.fill_left, plan.matching.fill_right);
     let fills = fill_many.is_some() || fill_one.is_some();
-    let mut results = Results {
-        plan,
-        sides,
-        keys: Keys::default(),
-        labels: Vec::new(),
-        columns: Vec::new(),
-        pairs: HashMap::new(),
-    };
+    let mut results =
+        Results { plan, sides, keys: Keys::default(), labels: Vec::new(), columns: Vec::new(), pairs: HashMap::new() };
     let has = |columns: &[Column], index: u32, step: usize| {
         let column = &columns[index as usize];
         column.steps() > 0 && column.has(step)
@@ -261,9 +255,8 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
                 matched = true;
                 let number = results.of(Some(m), single);
                 let left = Operand::of(&many[m as usize], step);
-                let right = single.map_or(Operand::Float(fill_one.unwrap_or_default()), |o| {
-                    Operand::of(&one[o as usize], step)
-                });
+                let right = single
+                    .map_or(Operand::Float(fill_one.unwrap_or_default()), |o| Operand::of(&one[o as usize], step));
                 store(&mut results, &mut at_step, number, signature, step, left, right, swapped)?;
             }
             if let (false, Some(o), Some(fill)) = (matched, single, fill_many) {

@@ -80,12 +80,7 @@ pub fn replace(
 }
 
 /// `label_join`.
-pub fn join(
-    input: Arc<dyn Node>,
-    target: &str,
-    separator: &str,
-    sources: &[String],
-) -> Result<Relabeled, QueryError> {
+pub fn join(input: Arc<dyn Node>, target: &str, separator: &str, sources: &[String]) -> Result<Relabeled, QueryError> {
     if sources.iter().any(String::is_empty) {
         return Err(QueryError::execution("invalid source label name in label_join(): "));
     }
@@ -109,12 +104,7 @@ fn with_label(labels: SeriesLabels<'_>, name: &str, value: &str) -> OwnLabels {
 }
 
 /// `absent` and `absent_over_time`: 1 at the steps where no series has a value.
-pub fn absent(
-    context: &Arc<Context>,
-    input: &Arc<dyn Node>,
-    steps: usize,
-    labels: Labels,
-) -> Result<Held, QueryError> {
+pub fn absent(context: &Arc<Context>, input: &Arc<dyn Node>, steps: usize, labels: Labels) -> Result<Held, QueryError> {
     let mut seen = Bits::new(steps);
     presences(context, input)?.iter().for_each(|bits| seen.or(bits));
     seen.invert();
@@ -169,9 +159,9 @@ pub fn sort(
         }
         Sorting::Labels { names, descending } => order.sort_by(|a, b| {
             let (a, b) = (&labels[*a as usize].labels, &labels[*b as usize].labels);
-            let by_names = names.iter().map(|name| {
-                text::natural_order(a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default())
-            });
+            let by_names = names
+                .iter()
+                .map(|name| text::natural_order(a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default()));
             let order = by_names.into_iter().find(|o| *o != Ordering::Equal).unwrap_or_else(|| a.cmp(b));
             if *descending { order.reverse() } else { order }
         }),

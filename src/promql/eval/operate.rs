@@ -89,9 +89,7 @@ impl Operator {
             (Histogram(a), Float(b)) => match self.op {
                 Mul => Some(OneResult::Histogram(histograms::scaled(a, b))),
                 Div => Some(OneResult::Histogram(histograms::divided(a, b))),
-                TrimUpper | TrimLower => {
-                    Some(OneResult::Histogram(histograms::trimmed(a, b, self.op == TrimUpper)))
-                }
+                TrimUpper | TrimLower => Some(OneResult::Histogram(histograms::trimmed(a, b, self.op == TrimUpper))),
                 _ => None,
             },
             (Histogram(a), Histogram(b)) => match self.op {

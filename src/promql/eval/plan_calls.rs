@@ -89,11 +89,8 @@ impl Planner<'_> {
         let op = aggregate_expr.op;
         let grouping = Grouping { labels: aggregate_expr.grouping.clone(), without: aggregate_expr.without };
         let operand = unwrap_parens(&aggregate_expr.operand);
-        let usage = Use {
-            function: Some(op.as_str()),
-            grouping: aggregate_expr.grouping.clone(),
-            by: !aggregate_expr.without,
-        };
+        let usage =
+            Use { function: Some(op.as_str()), grouping: aggregate_expr.grouping.clone(), by: !aggregate_expr.without };
         let input = self.vector_for(operand, grid, &usage)?;
         let (context, steps) = (&self.context, grid.count);
         let parameter = aggregate_expr.parameter.as_ref().map(unwrap_parens);
@@ -141,9 +138,8 @@ impl Planner<'_> {
             Clamp | ClampMin | ClampMax | Round => self.bounded(id, call, grid),
             DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Hour | Minute | Month | Year => {
                 if call.arguments.is_empty() {
-                    let part = |ms: i64| {
-                        crate::promql::functions::date::part(id, ms.div_euclid(1000)).unwrap_or(f64::NAN)
-                    };
+                    let part =
+                        |ms: i64| crate::promql::functions::date::part(id, ms.div_euclid(1000)).unwrap_or(f64::NAN);
                     let scalars = Scalars::Steps((0..grid.count).map(|step| part(grid.at(step))).collect());
                     return Ok(Arc::new(ScalarVector { scalars, steps: grid.count }));
                 }
@@ -170,12 +166,32 @@ impl Planner<'_> {
             LabelReplace | LabelJoin => self.labels(call, grid),
             Sort | SortDesc | SortByLabel | SortByLabelDesc => self.sort(call, span, grid),
             Info => info::info(self, &call.arguments, grid),
-            AvgOverTime | Changes | CountOverTime | Delta | Deriv | DoubleExponentialSmoothing | FirstOverTime
-            | Idelta | Increase | Irate | LastOverTime | MadOverTime | MaxOverTime | MinOverTime | PredictLinear
-            | PresentOverTime | QuantileOverTime | Rate | Resets | StddevOverTime | StdvarOverTime | SumOverTime
-            | TsOfFirstOverTime | TsOfLastOverTime | TsOfMaxOverTime | TsOfMinOverTime => {
-                self.over_window(call, id, grid, usage)
-            }
+            AvgOverTime
+            | Changes
+            | CountOverTime
+            | Delta
+            | Deriv
+            | DoubleExponentialSmoothing
+            | FirstOverTime
+            | Idelta
+            | Increase
+            | Irate
+            | LastOverTime
+            | MadOverTime
+            | MaxOverTime
+            | MinOverTime
+            | PredictLinear
+            | PresentOverTime
+            | QuantileOverTime
+            | Rate
+            | Resets
+            | StddevOverTime
+            | StdvarOverTime
+            | SumOverTime
+            | TsOfFirstOverTime
+            | TsOfLastOverTime
+            | TsOfMaxOverTime
+            | TsOfMinOverTime => self.over_window(call, id, grid, usage),
             End | MaxOf | MinOf | Pi | Range | Scalar | Start | Step | Time => {
                 Err(QueryError::execution(format!("{} yields a scalar", call.function.name)))
             }
@@ -197,8 +213,7 @@ impl Planner<'_> {
             range.ok_or_else(|| QueryError::execution(format!("{} needs a range vector", call.function.name)))?;
         check_extension(range.extension, call)?;
         let source = range.source;
-        let check =
-            source.names_matter() && !keeps_name(id) && !self.context.semantics.delayed_name_removal;
+        let check = source.names_matter() && !keeps_name(id) && !self.context.semantics.delayed_name_removal;
         let node: Arc<dyn Node> = Arc::new(RangeCall {
             context: self.context.clone(),
             source,

@@ -1,6 +1,10 @@
 //! Scalars: one number a step, or one for all steps.
 
-use super::{column::Column, node::{Node, SeriesLabels}, pool::Scratch};
+use super::{
+    column::Column,
+    node::{Node, SeriesLabels},
+    pool::Scratch,
+};
 use crate::{model::Labels, promql::limits::QueryError};
 use std::sync::{Arc, LazyLock};
 

@@ -49,11 +49,7 @@ fn civil(days: i64) -> Date {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    Date {
-        year: year_of_era + era * 400 + i64::from(month <= 2),
-        month,
-        day: of_year - (153 * from_march + 2) / 5 + 1,
-    }
+    Date { year: year_of_era + era * 400 + i64::from(month <= 2), month, day: of_year - (153 * from_march + 2) / 5 + 1 }
 }
 
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {

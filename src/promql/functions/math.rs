@@ -24,7 +24,15 @@ pub fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
         Log10 => f64::log10,
         Log2 => f64::log2,
         Rad => |v| v * std::f64::consts::PI / 180.0,
-        Sgn => |v| if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v },
+        Sgn => |v| {
+            if v > 0.0 {
+                1.0
+            } else if v < 0.0 {
+                -1.0
+            } else {
+                v
+            }
+        },
         Sin => f64::sin,
         Sinh => f64::sinh,
         Sqrt => f64::sqrt,

@@ -26,13 +26,7 @@ pub struct Ends {
 /// A series that begins or ends near the window's edge is taken to reach it; else it is extended by half a typical
 /// distance. A counter is never extended to before its zero: `first` is its first value, `increase` its growth.
 #[inline]
-pub fn extrapolation(
-    ends: Ends,
-    start: Timestamp,
-    end: Timestamp,
-    kind: RateKind,
-    zero: Option<(f64, f64)>,
-) -> f64 {
+pub fn extrapolation(ends: Ends, start: Timestamp, end: Timestamp, kind: RateKind, zero: Option<(f64, f64)>) -> f64 {
     let mut to_start = (ends.first_at - start) as f64 / 1000.0;
     let mut to_end = (end - ends.last_at) as f64 / 1000.0;
     let sampled = (ends.last_at - ends.first_at) as f64 / 1000.0;
