@@ -117,6 +117,10 @@ fn read_all(
     out.clear();
     loop {
         let filled = out.len();
+        if out.capacity() < filled + STEP_BYTES {
+            // By quarters: doubling would hold three times what a bomb is cut off at.
+            out.reserve_exact((filled / 4).max(STEP_BYTES));
+        }
         out.resize(filled + STEP_BYTES, 0);
         let count = match reader.read(&mut out[filled..]) {
             Ok(count) => count,
