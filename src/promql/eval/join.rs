@@ -221,11 +221,8 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
         bits
     };
     let (many_any, one_any) = (any(&many), any(&one));
-    let (fill_many, fill_one) = if swapped {
-        (plan.matching.fill_right, plan.matching.fill_left)
-    } else {
-        (plan.matching.fill_left, plan.matching.fill_right)
-    };
+    // With `group_right` too, `fill_left` stands for the "many" side: Prometheus swaps the sides and not the values.
+    let (fill_many, fill_one) = (plan.matching.fill_left, plan.matching.fill_right);
     let fills = fill_many.is_some() || fill_one.is_some();
     let mut results =
         Results { plan, sides, keys: Keys::default(), labels: Vec::new(), columns: Vec::new(), pairs: HashMap::new() };
@@ -316,8 +313,8 @@ fn duplicate_error(plan: &JoinPlan, sides: &Sides, first: u32, second: u32, swap
          matching not allowed: matching labels must be unique on one side",
         braces(&group),
         if swapped { "left" } else { "right" },
-        braces(&second.to_labels()),
         braces(&first.to_labels()),
+        braces(&second.to_labels()),
     ))
 }
 

@@ -81,8 +81,7 @@ impl Node for MapCall {
             Change::Negate => {
                 let histograms = std::mem::take(&mut out.histograms);
                 each_float(out, |_, value| -value);
-                let negate = |(step, h): (u32, _)| (step, super::histograms::scaled(&h, -1.0));
-                out.histograms = histograms.into_iter().map(negate).collect();
+                out.histograms.extend(histograms.iter().map(|(step, h)| (*step, super::histograms::negated(h))));
             }
             Change::Histogram(figure) => {
                 let histograms = std::mem::take(&mut out.histograms);

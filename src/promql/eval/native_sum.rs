@@ -1,44 +1,116 @@
 //! Sums and averages of native histograms within a group.
 
 use super::{annotations::Note, column::Column};
-use crate::model::Histogram;
+use crate::{
+    model::{Histogram, ResetHint},
+    promql::histogram::{self, HistogramSum},
+};
 use std::{collections::BTreeMap, sync::Arc};
+
+const OPERATION: &str = "aggregation";
 
 /// Running sums by step.
 pub struct HistogramSums {
     average: bool,
-    steps: BTreeMap<u32, Arc<Histogram>>,
+    steps: BTreeMap<u32, StepSum>,
+    notes: Vec<Note>,
+}
+
+struct StepSum {
+    /// `None` once histograms came that cannot be added.
+    sum: Option<HistogramSum>,
+    count: u32,
+    reset_seen: bool,
+    no_reset_seen: bool,
 }
 
 impl HistogramSums {
     pub fn new(average: bool) -> HistogramSums {
-        HistogramSums { average, steps: BTreeMap::new() }
+        HistogramSums { average, steps: BTreeMap::new(), notes: Vec::new() }
     }
 
-    pub fn add(&mut self, step: u32, histogram: &Arc<Histogram>, _metric: &impl Fn() -> String) {
-        let _ = self.average;
-        self.steps.entry(step).or_insert_with(|| histogram.clone());
+    /// Adds one; `metric` names its series, for notes.
+    pub fn add(&mut self, step: u32, histogram: &Arc<Histogram>, metric: &impl Fn() -> String) {
+        let hint = histogram.reset_hint;
+        let Some(known) = self.steps.get_mut(&step) else {
+            let sum = Some(HistogramSum::new((**histogram).clone()));
+            let (reset_seen, no_reset_seen) = (hint == ResetHint::Reset, hint == ResetHint::NotReset);
+            self.steps.insert(step, StepSum { sum, count: 1, reset_seen, no_reset_seen });
+            return;
+        };
+        known.count += 1;
+        known.reset_seen |= hint == ResetHint::Reset;
+        known.no_reset_seen |= hint == ResetHint::NotReset;
+        match known.sum.as_mut().map(|sum| sum.add(histogram)) {
+            Some(Ok(combined)) if combined.bounds_reconciled => {
+                self.note(Note::ReconciledBuckets { operation: OPERATION });
+            }
+            Some(Err(_)) => {
+                known.sum = None;
+                self.note(Note::MixedExponentialCustom { metric: metric() });
+            }
+            Some(Ok(_)) | None => {}
+        }
     }
 
+    fn note(&mut self, note: Note) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Takes in the sums of a later block.
     pub fn merge(&mut self, other: HistogramSums) {
-        for (step, histogram) in other.steps {
-            self.steps.entry(step).or_insert(histogram);
+        other.notes.into_iter().for_each(|note| self.note(note));
+        for (step, theirs) in other.steps {
+            let Some(own) = self.steps.get_mut(&step) else {
+                self.steps.insert(step, theirs);
+                continue;
+            };
+            own.count += theirs.count;
+            own.reset_seen |= theirs.reset_seen;
+            own.no_reset_seen |= theirs.no_reset_seen;
+            let merged = match (&mut own.sum, theirs.sum) {
+                (Some(sum), Some(other)) => Some(sum.merge(other)),
+                _ => None,
+            };
+            match merged {
+                Some(Ok(combined)) => {
+                    if combined.bounds_reconciled {
+                        self.note(Note::ReconciledBuckets { operation: OPERATION });
+                    }
+                }
+                Some(Err(_)) => {
+                    own.sum = None;
+                    self.note(Note::MixedExponentialCustom { metric: String::new() });
+                }
+                None => own.sum = None,
+            }
         }
     }
 
     pub fn notes(&self) -> Vec<Note> {
-        Vec::new()
+        let mut notes = self.notes.clone();
+        if self.steps.values().any(|step| step.reset_seen && step.no_reset_seen && step.sum.is_some()) {
+            notes.push(Note::CounterResetCollision { operation: OPERATION });
+        }
+        notes
     }
 
-    /// Puts the results into the group's column; steps that have floats too lose their value.
+    /// Puts the results into the group's column; steps that have floats too lose their value, which is told.
     pub fn finish_into(self, column: &mut Column) -> bool {
         let mut mixed = false;
-        for (step, histogram) in self.steps {
+        for (step, sum) in self.steps {
             if column.present.get(step as usize) {
                 column.present.clear(step as usize);
                 mixed = true;
-            } else {
-                column.histograms.push((step, histogram));
+            } else if let Some(total) = sum.sum {
+                let mut total = total.finish();
+                if self.average {
+                    histogram::div(&mut total, f64::from(sum.count));
+                }
+                histogram::compact(&mut total);
+                column.histograms.push((step, Arc::new(total)));
             }
         }
         mixed

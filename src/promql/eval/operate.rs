@@ -102,7 +102,7 @@ impl Operator {
                     }
                 }
                 Equal | NotEqual => {
-                    let equal = histograms::equal(a, b);
+                    let equal = crate::promql::histogram::equal(a, b);
                     let holds = equal == (self.op == Equal);
                     Some(if holds { OneResult::Histogram(a.clone()) } else { OneResult::Dropped })
                 }

@@ -7,14 +7,15 @@ use super::{
     label_call,
     node::{Broadcast, Measured, Node, Nothing},
     scalar::Scalars,
-    selector::{InstantSelector, SmoothedSelector, Source, Yield, lookback_windows},
+    selector::{InstantSelector, Source, Yield, lookback_windows},
+    smoothed::SmoothedSelector,
     windows::Windows,
 };
 use crate::{
     model::{Samples, Timestamp},
     promql::{
         ast::{
-            AggregateOp, At, DurationExpr, Expr, ExprKind, Extension, MatrixSelector, Subquery, ValueType,
+            AggregateOp, At, DurationExpr, Expr, ExprKind, Extension, MatrixSelector, Span, Subquery, ValueType,
             VectorSelector,
         },
         functions::{FunctionId, math, rate::Edges, window::Window},
@@ -110,7 +111,7 @@ impl Planner<'_> {
     fn vector_now(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<Arc<dyn Node>, QueryError> {
         let node = match &expr.kind {
             ExprKind::Paren(inner) => return self.vector_now(inner, grid, usage),
-            ExprKind::Vector(selector) => self.instant_selector(selector, grid, Yield::Value, usage)?,
+            ExprKind::Vector(selector) => self.instant_selector(selector, expr.span, grid, Yield::Value, usage)?,
             ExprKind::Unary { negative, operand } => self.unary(*negative, operand, grid)?,
             ExprKind::Binary(binary) => self.binary(binary, expr.span, grid)?,
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid)?,
@@ -129,6 +130,7 @@ impl Planner<'_> {
     pub(super) fn instant_selector(
         &self,
         selector: &VectorSelector,
+        span: Span,
         grid: Grid,
         yields: Yield,
         usage: &Use,
@@ -144,7 +146,7 @@ impl Planner<'_> {
         let hints = self.hints(grid, 0, usage);
         let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
         Ok(if smoothed {
-            Arc::new(SmoothedSelector { source, windows })
+            Arc::new(SmoothedSelector { source, windows, span })
         } else {
             Arc::new(InstantSelector { source, windows, yields })
         })
@@ -175,8 +177,31 @@ impl Planner<'_> {
 
     /// `@` and offset of the first selector of an expression: `info` looks at the same time.
     pub(super) fn first_selector_time(&self, expr: &Expr) -> Result<(Option<Timestamp>, i64), QueryError> {
-        let Some(selector) = crate::promql::ast::selectors(expr).next() else { return Ok((None, 0)) };
-        Ok((self.at(selector.at), self.offset(selector.offset.as_ref())?))
+        Ok(self.selector_time_below(expr, (None, 0))?.unwrap_or((None, 0)))
+    }
+
+    fn selector_time_below(
+        &self,
+        expr: &Expr,
+        outer: (Option<Timestamp>, i64),
+    ) -> Result<Option<(Option<Timestamp>, i64)>, QueryError> {
+        let shifted = |at: Option<At>, offset: Option<&DurationExpr>| -> Result<(Option<Timestamp>, i64), QueryError> {
+            let offset_ms = self.offset(offset)?;
+            // A fixed time forgets what was asked for around it.
+            Ok(if at.is_some() { (self.at(at), offset_ms) } else { (outer.0, outer.1 + offset_ms) })
+        };
+        let inner = match &expr.kind {
+            ExprKind::Vector(selector) => return shifted(selector.at, selector.offset.as_ref()).map(Some),
+            ExprKind::Matrix(matrix) => return shifted(matrix.vector.at, matrix.vector.offset.as_ref()).map(Some),
+            ExprKind::Subquery(subquery) => shifted(subquery.at, subquery.offset.as_ref())?,
+            _ => outer,
+        };
+        for child in expr.children() {
+            if let Some(found) = self.selector_time_below(child, inner)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// A range selector or subquery at the steps of `grid`.

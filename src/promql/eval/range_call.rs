@@ -315,7 +315,10 @@ fn evaluate(
     let values = window.values;
     let parameter = |index: usize| call.parameters[index].at(step);
     Ok(match call.function {
-        Rate | Increase | Delta => return Ok(super::native::rate(call.rate_kind(), window, remarks)?),
+        Rate | Increase | Delta => match call.rate_kind() {
+            Some(kind) => super::native::rate(kind, window, remarks),
+            None => Outcome::Nothing,
+        },
         Irate => super::native::instant_rate(window, true, remarks),
         Idelta => super::native::instant_rate(window, false, remarks),
         SumOverTime | AvgOverTime if rate::refuse_mixed(window, remarks) => Outcome::Nothing,

@@ -264,15 +264,17 @@ pub fn count_values(
         return Err(QueryError::execution(format!("invalid label name {label:?}")));
     }
     let (columns, _charge) = hold_columns(context, input)?;
+    let mut grouping = Grouping { labels: grouping.labels.clone(), without: grouping.without };
+    if !grouping.without {
+        grouping.labels.push(label.to_owned());
+    }
     let mut keys = Keys::default();
     let (mut labels, mut counts): (Vec<OwnLabels>, Vec<Column>) = (Vec::new(), Vec::new());
     let (mut key, mut text) = (Vec::new(), String::new());
-    let mut last: Option<(u64, usize)> = None;
     for (index, column) in columns.iter().enumerate() {
         context.budget.check()?;
         let base = input.labels(index).to_labels();
-        last = None;
-        let mut count = |step: usize, text: &str| -> usize {
+        let mut count = |step: usize, text: &str| {
             let mut builder = base.builder();
             builder.set(label, text);
             let labelled = builder.build();
@@ -286,21 +288,18 @@ pub fn count_values(
             }
             let before = counts[number].get(step).unwrap_or(0.0);
             counts[number].set(step, before + 1.0);
-            number
         };
         for step in column.present.ones() {
             let value = column.values[step];
             text.clear();
             push_plain(&mut text, value);
-            let number = count(step, &text);
-            last = Some((value.to_bits(), number));
+            count(step, &text);
         }
         for (step, histogram) in &column.histograms {
-            count(*step as usize, &super::histograms::text(histogram));
+            count(*step as usize, &histogram.to_string());
         }
     }
-    let _ = last;
     let mut held = Held::new(context, steps, labels, counts)?;
-    held.names_matter = grouping_keeps_names(grouping);
+    held.names_matter = grouping_keeps_names(&grouping);
     Ok(held)
 }

@@ -194,58 +194,6 @@ impl InstantSelector {
     }
 }
 
-/// An instant selector with `smoothed`: between two samples the line through them.
-pub struct SmoothedSelector {
-    pub source: Source,
-    /// Look back and ahead by the lookback.
-    pub windows: Windows,
-}
-
-impl Node for SmoothedSelector {
-    fn len(&self) -> usize {
-        self.source.set.len()
-    }
-
-    fn labels(&self, index: usize) -> SeriesLabels<'_> {
-        SeriesLabels::plain(self.source.set.labels(index))
-    }
-
-    fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
-        let mut samples = scratch.samples();
-        self.source.read_live(index, &mut samples)?;
-        out.reset(self.windows.grid.count);
-        let has_histograms = !samples.histograms.is_empty();
-        let (times, values) = (&samples.timestamps, &samples.values);
-        self.windows.walk(times, |step, range| {
-            let at = self.windows.reference(step);
-            let after = range.start + times[range.clone()].partition_point(|t| *t < at);
-            if after < range.end && times[after] == at {
-                out.set(step, values[after]);
-            } else if after > range.start && after < range.end {
-                let (t1, t2) = (times[after - 1], times[after]);
-                let (v1, v2) = (values[after - 1], values[after]);
-                out.set(step, v1 + (v2 - v1) * (at - t1) as f64 / (t2 - t1) as f64);
-            } else if after > range.start {
-                out.set(step, values[after - 1]);
-            }
-        });
-        scratch.give_samples(samples);
-        if has_histograms {
-            return Err(QueryError::execution("smoothed and anchored modifiers do not work with native histograms"));
-        }
-        self.source.context.budget.offer(out.samples() as u64);
-        Ok(())
-    }
-
-    fn names_matter(&self) -> bool {
-        self.source.names_matter
-    }
-
-    fn weight(&self) -> usize {
-        self.source.weight
-    }
-}
-
 /// Windows of an instant selector.
 pub fn lookback_windows(grid: Grid, at: Option<Timestamp>, offset_ms: i64, lookback_ms: i64) -> Windows {
     Windows { grid, at, offset_ms, before_ms: lookback_ms, after_ms: 0 }

@@ -144,7 +144,7 @@ impl Edges {
         if smoothed {
             last = times[..last].partition_point(|t| *t < window.end);
         }
-        if times[last] <= window.start {
+        if times[last] <= window.start || times[first] > window.end {
             return None;
         }
         let between = |i: usize, at: Timestamp| {
@@ -171,20 +171,6 @@ pub fn instant_rate(window: &Window<'_>, counter: bool) -> Outcome {
     }
     let difference = if counter && v2 < v1 { v2 } else { v2 - v1 };
     Outcome::Float(if counter { difference / ((t2 - t1) as f64 / 1000.0) } else { difference })
-}
-
-/// The samples of a window that `resets` and `changes` compare: with `anchored`, from the last one at or before the
-/// start on.
-pub fn counted_floats(window: &Window<'_>) -> Option<std::ops::Range<usize>> {
-    if window.extension != Extension::Anchored {
-        return Some(0..window.values.len());
-    }
-    let last = window.times.len().checked_sub(1)?;
-    if window.times[last] <= window.start {
-        return None;
-    }
-    let first = window.times[..last].partition_point(|t| *t <= window.start).saturating_sub(1);
-    Some(first..window.times.len())
 }
 
 /// Notes a window that mixes floats with histograms where that gives no answer.
