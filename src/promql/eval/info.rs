@@ -65,9 +65,8 @@ pub fn info(planner: &Planner<'_>, arguments: &[Expr], grid: Grid) -> Result<Arc
     });
     // Info series themselves are not enriched. What is asked for only by names it must not have names no info metric.
     let positive = wanted.name_matchers.iter().any(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex));
-    let is_info = |labels: &SeriesLabels<'_>| {
-        positive && wanted.name_matchers.iter().all(|m| m.matches(labels.metric_name()))
-    };
+    let is_info =
+        |labels: &SeriesLabels<'_>| positive && wanted.name_matchers.iter().all(|m| m.matches(labels.metric_name()));
     let infos = find(planner, &base, &wanted, &arguments[0], grid, &is_info)?;
     let (columns, _charge) = hold_columns(context, &base)?;
     let mut labels: Vec<OwnLabels> = Vec::new();
