@@ -111,11 +111,6 @@ impl Config {
         Keyring::new(self.tokens.iter().map(|token| token.key.clone()).collect())
     }
 
-    /// Whether functions leave the metric name for the end of the evaluation to remove.
-    pub fn delayed_name_removal(&self) -> bool {
-        self.features.contains(&Feature::DelayedNameRemoval)
-    }
-
     /// What the parser accepts beyond the stable language.
     pub fn parse_options(&self) -> ParseOptions {
         ParseOptions {
