@@ -154,7 +154,8 @@ fn record_bytes_max(batch: &WriteBatch) -> usize {
     const VARINT_MAX: usize = 10;
     let histograms = batch.histograms.iter().map(|(_, _, histogram)| {
         let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
-        let floats = histogram.positive_buckets.len() + histogram.negative_buckets.len() + histogram.custom_values.len();
+        let floats =
+            histogram.positive_buckets.len() + histogram.negative_buckets.len() + histogram.custom_values.len();
         128 + spans * 2 * VARINT_MAX + floats * 8
     });
     let state = batch.state.iter().map(|change| {
@@ -219,7 +220,9 @@ impl Appendable for Tsdb {
                 RunChange::Open { series, .. } | RunChange::Close { series, .. } => series,
             };
             if batch.runs.iter().any(|change| catalog.labels(series(change)).is_none()) {
-                return Err(StoreError::Damaged("the series of a run has left memory; resolve it and retry".to_owned()));
+                return Err(StoreError::Damaged(
+                    "the series of a run has left memory; resolve it and retry".to_owned(),
+                ));
             }
         }
         let mut state = (!batch.state.is_empty()).then(|| shared.state.lock());

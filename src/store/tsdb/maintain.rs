@@ -220,9 +220,8 @@ impl Shared {
             let mut places = self.places.write();
             // Asked before the window is frozen: whatever lies before has been applied to it.
             let through = self.log.end();
-            let is_named = |file: &Arc<WindowFile>| {
-                file.footer.window == window && file.footer.sealed_through >= through
-            };
+            let is_named =
+                |file: &Arc<WindowFile>| file.footer.window == window && file.footer.sealed_through >= through;
             if places.files.iter().any(is_named) {
                 // All there can be is not logged yet, and a second file would take the first one's name.
                 return Ok(series);

@@ -3,7 +3,6 @@
 use super::{
     options::WINDOW_MS,
     tests::{Bench, contents, labels, one_sample, time_of},
-    *,
 };
 use crate::{
     model::{Labels, Samples},

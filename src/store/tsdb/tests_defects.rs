@@ -9,8 +9,8 @@ use super::{
 use crate::{
     model::{STALE_NAN, TimeRange, Timestamp},
     store::{
-        Appendable, Conflict, Hints, Queryable, RefusalReason, RunChange, SeriesId, StateChange, StateStore, StoreError,
-        Tree, WriteBatch, kv::Kv,
+        Appendable, Conflict, Hints, Queryable, RefusalReason, RunChange, SeriesId, StateChange, StateStore,
+        StoreError, Tree, WriteBatch, kv::Kv,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -257,7 +257,8 @@ fn an_id_is_not_given_to_another_series_after_its_record_was_lost() {
     for _ in 0..2 {
         let store = bench.open();
         // The same source, so the same shard, and the first free slot.
-        let other = crate::model::Labels::from_pairs([("__name__", "other"), ("job", lost.get("job").unwrap())]).unwrap();
+        let other =
+            crate::model::Labels::from_pairs([("__name__", "other"), ("job", lost.get("job").unwrap())]).unwrap();
         assert_ne!(store.series_id(&other).unwrap(), id);
         let mut batch = WriteBatch::default();
         batch.push(store.series_id(&other).unwrap(), time_of(9), 9.0);

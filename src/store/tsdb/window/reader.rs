@@ -182,14 +182,7 @@ impl WindowFile {
 
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
-    pub fn read(
-        &self,
-        series: u32,
-        range: TimeRange,
-        clocks: &ClockCache,
-        samples: &mut Samples,
-        runs: &mut Vec<Run>,
-    ) {
+    pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
         if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
             self.damaged.add(1);
             tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
