@@ -302,3 +302,6 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     timings.evaluation = begin.elapsed();
     Ok(Value::Matrix(matrix))
 }
+
+#[cfg(test)]
+mod tests;
