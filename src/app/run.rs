@@ -7,7 +7,7 @@ use crate::{
         server::{Server, ServerMetrics, Timeouts},
         service,
     },
-    config::Config,
+    config::{Config, Feature},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
@@ -184,6 +184,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         limits,
         lookback_ms: config.limits.query_lookback_delta_ms,
         syntax: config.parse_options(),
+        delayed_name_removal: config.features.contains(&Feature::DelayedNameRemoval),
         ..EngineConfig::default()
     }
 }
