@@ -68,7 +68,10 @@ pub fn decompress(
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     match encoding {
-        Encoding::Gzip => read_all(MultiGzDecoder::new(input), encoding, input.len(), limits, out),
+        Encoding::Gzip => {
+            reserve_announced(input, limits, out);
+            read_all(MultiGzDecoder::new(input), encoding, input.len(), limits, out)
+        }
         Encoding::Deflate if is_zlib(input) => read_all(ZlibDecoder::new(input), encoding, input.len(), limits, out),
         Encoding::Deflate => read_all(DeflateDecoder::new(input), encoding, input.len(), limits, out),
         Encoding::SnappyFramed => read_all(snap::read::FrameDecoder::new(input), encoding, input.len(), limits, out),
@@ -106,6 +109,14 @@ fn snappy_block(input: &[u8], limits: &DecodeLimits, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
+/// Makes room in one piece for what the end of a gzip body announces: growing step by step copies, and leaves two to
+/// three times the memory behind. A lie reserves no more than the limits allow, and only what is written is resident.
+fn reserve_announced(input: &[u8], limits: &DecodeLimits, out: &mut Vec<u8>) {
+    let Some(announced) = input.last_chunk().map(|length| u32::from_le_bytes(*length) as usize) else { return };
+    out.clear();
+    out.reserve_exact(announced.min(allowed(input.len(), limits).0) + STEP_BYTES);
+}
+
 fn read_all(
     mut reader: impl Read,
     encoding: Encoding,
@@ -117,10 +128,6 @@ fn read_all(
     out.clear();
     loop {
         let filled = out.len();
-        if out.capacity() < filled + STEP_BYTES {
-            // By quarters: doubling would hold three times what a bomb is cut off at.
-            out.reserve_exact((filled / 4).max(STEP_BYTES));
-        }
         out.resize(filled + STEP_BYTES, 0);
         let count = match reader.read(&mut out[filled..]) {
             Ok(count) => count,
