@@ -27,6 +27,8 @@ pub fn command() -> Command {
             command.env_remove(name);
         }
     }
+    // What it remembers of other data directories is not this user's.
+    command.env("XDG_STATE_HOME", std::env::temp_dir().join("observatory-tests-state"));
     command
 }
 
@@ -82,7 +84,7 @@ impl TestServer {
         }
         command.args(&options.arguments).envs(options.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &directory {
-            command.current_dir(directory.path());
+            command.current_dir(directory.path()).env("XDG_STATE_HOME", directory.path());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the program");
