@@ -4,6 +4,7 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
@@ -21,4 +22,5 @@ mod lifecycle;
 mod promql;
 mod protocol;
 mod push;
+mod scrape;
 mod write;
