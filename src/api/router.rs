@@ -3,7 +3,7 @@
 use super::{
     middleware::{
         guard::{Door, guard, method_not_allowed},
-        outer::{clean_path, headers, not_found, panicked},
+        outer::{clean_path, finish_body, headers, not_found, panicked},
     },
     routes::table,
     state::Api,
@@ -40,6 +40,7 @@ pub fn service(
         .fallback(not_found)
         .method_not_allowed_fallback(async || method_not_allowed())
         .with_state(api)
+        .layer(from_fn(finish_body))
         .layer(from_fn(headers))
         .layer(compression)
         .layer(CatchPanicLayer::custom(panicked));

@@ -79,17 +79,23 @@ pub enum Feature {
     ExperimentalFunctions,
     ExtendedRangeSelectors,
     BinopFillModifiers,
+    DelayedNameRemoval,
 }
 
 impl Feature {
-    pub const ALL: [Feature; 3] =
-        [Feature::ExperimentalFunctions, Feature::ExtendedRangeSelectors, Feature::BinopFillModifiers];
+    pub const ALL: [Feature; 4] = [
+        Feature::ExperimentalFunctions,
+        Feature::ExtendedRangeSelectors,
+        Feature::BinopFillModifiers,
+        Feature::DelayedNameRemoval,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Feature::ExperimentalFunctions => "promql-experimental-functions",
             Feature::ExtendedRangeSelectors => "promql-extended-range-selectors",
             Feature::BinopFillModifiers => "promql-binop-fill-modifiers",
+            Feature::DelayedNameRemoval => "promql-delayed-name-removal",
         }
     }
 }

@@ -26,4 +26,4 @@ pub use gateway::{BodyFormat, Grouping, GroupingError, PushRequest};
 pub use internal::{Family, InternalSource, RoundReport};
 pub use remote_write::WriteReport;
 pub use service::Ingest;
-pub use stats::IngestStats;
+pub use stats::{Count, IngestStats};

@@ -284,7 +284,7 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     let delayed = context.semantics.delayed_name_removal;
     let mut matrix = Vec::new();
     context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
-        for index in 0..range.source.len() {
+        for index in 0..range.source.series() {
             let mut samples = Samples::default();
             range.source.read(index, &mut samples, scratch)?;
             let samples = range.cut(&samples)?;

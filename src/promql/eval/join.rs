@@ -42,7 +42,7 @@ struct Sides {
 /// Joins two vectors.
 pub fn join(plan: JoinPlan, left: Arc<dyn Node>, right: Arc<dyn Node>) -> Result<Arc<dyn Node>, QueryError> {
     let fills = plan.matching.fill_left.is_some() || plan.matching.fill_right.is_some();
-    if !fills && (left.len() == 0 || right.len() == 0) {
+    if !fills && (left.is_empty() || right.is_empty()) {
         return Ok(Arc::new(super::node::Nothing));
     }
     let signatures = Signatures::of(&plan.matching, &left, &right);

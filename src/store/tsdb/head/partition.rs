@@ -212,7 +212,7 @@ impl Partition {
         let column = &mut self.columns[index];
         let runs = std::mem::take(&mut column.extra().runs);
         let histograms = std::mem::take(&mut column.extra().histograms);
-        column.read(self.window, &self.clocks, TimeRange::ALL, 0, &mut samples);
+        column.read(self.window, &self.clocks, TimeRange::ALL, &mut samples, &mut Vec::new());
         super::sort_samples(&mut samples, true);
         let clock = self.clocks.len() as u32;
         let ticks = samples.timestamps.iter().map(|at| (at - self.window) as u32).collect();
@@ -261,7 +261,9 @@ impl Partition {
     /// Keeps a closed run that ended in this window.
     pub fn append_run(&mut self, column: usize, run: Run) {
         let until = run.until(run.first);
-        (self.oldest, self.newest) = (self.oldest.min(run.first), self.newest.max(until));
+        // A run may be closed before its first point: then only the marker is left of it.
+        let (first, last) = (run.first.min(until), run.first.max(until));
+        (self.oldest, self.newest) = (self.oldest.min(first), self.newest.max(last));
         let runs = &mut self.columns[column].extra().runs;
         if !runs.contains(&run) {
             runs.push(run);
@@ -302,7 +304,7 @@ mod tests {
 
     fn read(partition: &Partition, column: usize) -> Vec<(Timestamp, f64)> {
         let mut samples = Samples::default();
-        partition.columns[column].read(WINDOW, &partition.clocks, TimeRange::ALL, 0, &mut samples);
+        partition.columns[column].read(WINDOW, &partition.clocks, TimeRange::ALL, &mut samples, &mut Vec::new());
         super::super::sort_samples(&mut samples, true);
         samples.timestamps.into_iter().zip(samples.values).collect()
     }
