@@ -12,11 +12,14 @@ const SERIES: usize = 1_000;
 const DAY_MS: i64 = 86_400_000;
 const SAMPLE_MS: i64 = 15_000;
 
+/// Labels, times and values.
+type Series = (Labels, Vec<i64>, Vec<f64>);
+
 /// Decoded columns; every selection finds all series.
-struct Decoded(Arc<Vec<(Labels, Vec<i64>, Vec<f64>)>>);
+struct Decoded(Arc<Vec<Series>>);
 
 struct Found {
-    series: Arc<Vec<(Labels, Vec<i64>, Vec<f64>)>>,
+    series: Arc<Vec<Series>>,
     range: TimeRange,
 }
 

@@ -22,6 +22,8 @@ mod router;
 mod routes;
 pub mod server;
 mod state;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod write;
 

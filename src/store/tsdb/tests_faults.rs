@@ -187,7 +187,7 @@ fn the_power_may_go_while_a_thread_seals() {
         // The small state of this bench is not on the disk that lost power: only samples are compared.
         let store = bench.open();
         let found = contents(&store);
-        for ((series, at), _) in &after.1.samples {
+        for (series, at) in after.1.samples.keys() {
             let samples = &found.iter().find(|(found, _)| *found == labels(*series)).unwrap().1;
             assert!(samples.timestamps.binary_search(at).is_ok(), "trial {trial}: {series} at {at}");
         }

@@ -132,6 +132,14 @@ fn writers_readers_a_sealer_and_a_forgetter_neither_lose_nor_block() {
     });
 }
 
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_reader_sees_every_acknowledged_sample_once_while_windows_are_sealed() {
     watched(|| {
@@ -163,6 +171,8 @@ fn a_reader_sees_every_acknowledged_sample_once_while_windows_are_sealed() {
                     }
                 });
             }
+            // Also where this thread panics: the others must end.
+            let _end = End(done);
             for round in 0..600i64 {
                 let mut batch = WriteBatch::default();
                 for series in 0..3 {
@@ -172,7 +182,6 @@ fn a_reader_sees_every_acknowledged_sample_once_while_windows_are_sealed() {
                 store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
                 acknowledged.store(round + 1, Ordering::SeqCst);
             }
-            done.store(true, Ordering::SeqCst);
         });
     });
 }

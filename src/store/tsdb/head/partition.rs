@@ -274,11 +274,12 @@ impl Partition {
 
 /// A clock with a tick at `offset`: the batch's current one, else a new one.
 fn clock_for(clocks: &mut Vec<Clock>, offset: u32, cursor: &mut Cursor) -> (u32, u32) {
-    if let Some(current) = cursor.clock {
-        let clock = &mut clocks[current as usize];
-        if let Some(tick) = clock.find(0, offset) {
-            return (current, tick as u32);
-        }
+    // The window may have been sealed in the middle of a batch: then the cursor comes from another partition, whose
+    // clocks were others. One that ticks at the offset is as good as any.
+    if let Some(current) = cursor.clock
+        && let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset))
+    {
+        return (current, tick as u32);
     }
     clocks.push(Clock { ticks: vec![offset] });
     let clock = clocks.len() as u32 - 1;
@@ -333,6 +334,17 @@ mod tests {
             }
         }
         assert_eq!(partition.clocks.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_goes_on_in_a_fresh_partition_when_its_window_is_sealed_meanwhile() {
+        let (mut before, mut cursor) = (partition(3), Cursor::default());
+        for column in 0..3 {
+            before.append(column, WINDOW + column as i64, 1.0, Conflict::Refuse, &mut cursor).unwrap();
+        }
+        let mut fresh = partition(1);
+        fresh.append(0, WINDOW + 9, 2.0, Conflict::Refuse, &mut cursor).unwrap();
+        assert_eq!(read(&fresh, 0), [(WINDOW + 9, 2.0)]);
     }
 
     #[test]
