@@ -218,7 +218,7 @@ storage:
         let text = format!(
             "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s}}\n\
              auth: {{tokens: [{{name: ci, sha256: '{hash}', scopes: [push, read]}}]}}\n\
-             features: [promql-experimental-functions]\n"
+             features: [promql-experimental-functions]\nhosts: {{enabled: false, interval: 5s}}\n"
         );
         let config = loaded(&text).config;
         assert_eq!(
@@ -246,6 +246,9 @@ storage:
           query_samples_max: 50000000
           query_lookback_delta: 5m
         features: [promql-experimental-functions]
+        hosts:
+          enabled: false
+          interval: 5s
         "#);
         assert!(!shown.contains(&hash));
         assert_eq!(loaded(&shown.replace("<secret>", &hash)).config.to_yaml(), shown);

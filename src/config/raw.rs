@@ -1,7 +1,7 @@
 //! The config as written: texts and numbers with their lines, nothing decided, nothing filled in.
 
 use super::{
-    check::parse_size,
+    check::{parse_bool, parse_size},
     tree::{Node, Value},
 };
 use crate::model::time::parse_duration_ms;
@@ -24,6 +24,8 @@ pub struct RawConfig {
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
     pub features: Vec<Located<String>>,
+    pub hosts_enabled: Option<Located<bool>>,
+    pub hosts_interval_ms: Option<Located<i64>>,
     /// Of `scrape_configs`: each job's name, `None` where it is missing.
     pub jobs: Vec<Located<Option<String>>>,
     /// Of `remote_write` and `remote_read`: the section's name, index and whether it has a URL.
@@ -73,6 +75,8 @@ impl RawConfig {
                 query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
             },
             features: tree.get("features").map(texts).unwrap_or_default(),
+            hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
+            hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             jobs: jobs
                 .filter(|job| matches!(job.value, Value::Map(_)))
                 .map(|job| {
