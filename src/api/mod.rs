@@ -28,4 +28,4 @@ mod v1;
 mod write;
 
 pub use router::service;
-pub use state::{About, Api, ApiConfig, Parts};
+pub use state::{About, Api, ApiConfig, InForce, Parts, ReloadRequest};

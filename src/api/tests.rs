@@ -76,9 +76,12 @@ impl TestApi {
         let shared: Arc<dyn Store> = store.clone();
         let config = ApiConfig { body_bytes_max: 1 << 20, ..ApiConfig::default() };
         let api = Api::new(config, Keyring::new(keys), Metrics::new(), About::default(), CancellationToken::new());
+        let ingest = Ingest::new(shared.clone(), clock.clone(), IngestConfig::default());
         api.ready(Parts {
             engine: Arc::new(Engine::new(store.clone(), EngineConfig { workers: 1, ..EngineConfig::default() })),
-            ingest: Ingest::new(shared.clone(), clock.clone(), IngestConfig::default()),
+            scrape: crate::scrape::Manager::new(ingest.clone(), clock.clone(), Metrics::new(), ""),
+            reload: tokio::sync::mpsc::channel(1).0,
+            ingest,
             jobs: Jobs::open(shared.clone(), clock.clone()),
             store: shared,
             clock,

@@ -6,6 +6,7 @@ use crate::{
     store::{Queryable, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
+use prometheus::IntGauge;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -24,7 +25,25 @@ pub fn register_process(metrics: &Metrics) {
     ];
     let help = "The Prometheus release this program is compatible with; always 1.";
     metrics.info("prometheus_build_info", help, &compatible);
-    metrics.gauge("prometheus_config_last_reload_successful", "Whether the config was read without a mistake.").set(1);
+}
+
+/// Whether the config read last was fit to come into force, and when one last did.
+pub struct ReloadMetrics {
+    pub successful: IntGauge,
+    pub success_seconds: IntGauge,
+}
+
+impl ReloadMetrics {
+    pub fn new(metrics: &Metrics) -> ReloadMetrics {
+        ReloadMetrics {
+            successful: metrics
+                .gauge("prometheus_config_last_reload_successful", "Whether the config was read without a mistake."),
+            success_seconds: metrics.gauge(
+                "prometheus_config_last_reload_success_timestamp_seconds",
+                "When a config came into force last.",
+            ),
+        }
+    }
 }
 
 /// What the store holds.
@@ -91,6 +110,8 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
                 "Series of remote writes that name none.",
                 &stats.series_skipped,
             ),
+            count("observatory_scrape_samples_stored_total", "Samples stored by scrapes.", &stats.scrape_samples),
+            count("observatory_stale_markers_total", "Staleness markers written by scrapes.", &stats.stale_markers),
             count("observatory_push_requests_total", "Pushes applied.", &stats.pushes_ok),
             count("observatory_push_requests_failed_total", "Pushes refused.", &stats.pushes_failed),
             count("observatory_push_samples_total", "Samples of applied pushes.", &stats.push_samples),

@@ -26,8 +26,11 @@ pub struct RawConfig {
     pub features: Vec<Located<String>>,
     pub hosts_enabled: Option<Located<bool>>,
     pub hosts_interval_ms: Option<Located<i64>>,
-    /// Of `scrape_configs`: each job's name, `None` where it is missing.
-    pub jobs: Vec<Located<Option<String>>>,
+    pub self_scrape: Option<bool>,
+    /// What jobs take where they say nothing themselves.
+    pub global: Option<Node>,
+    /// Of `scrape_configs`; read where it is resolved, for there are many keys and each has a default.
+    pub jobs: Vec<Node>,
     /// Of `remote_write` and `remote_read`: the section's name, index and whether it has a URL.
     pub remotes: Vec<Located<(&'static str, usize, bool)>>,
 }
@@ -77,14 +80,9 @@ impl RawConfig {
             features: tree.get("features").map(texts).unwrap_or_default(),
             hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),
-            jobs: jobs
-                .filter(|job| matches!(job.value, Value::Map(_)))
-                .map(|job| {
-                    let name = text(Some(job), "job_name");
-                    let line = name.as_ref().map_or(job.line, |name| name.line);
-                    Located { value: name.map(|name| name.value), line }
-                })
-                .collect(),
+            self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
+            global: tree.get("global").cloned(),
+            jobs: jobs.filter(|job| matches!(job.value, Value::Map(_))).cloned().collect(),
             remotes: ["remote_write", "remote_read"].into_iter().flat_map(|section| remotes(tree, section)).collect(),
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     problem::{Problems, nearest},
     raw::{Located, RawConfig, RawLimits, RawToken},
+    scrape::{self, ScrapeJobs},
 };
 use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
@@ -41,6 +42,7 @@ pub struct Config {
     pub limits: Limits,
     pub features: Vec<Feature>,
     pub hosts: Hosts,
+    pub scrape: ScrapeJobs,
 }
 
 /// How this host itself is watched.
@@ -135,7 +137,7 @@ impl Config {
 
 /// Decides. `base` is the directory that relative paths start from: that of the file.
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
-    check_jobs(&raw, problems);
+    check_remotes(&raw, problems);
     let at_least = |raw: Option<Located<u64>>, default: u64, path: &str, problems: &mut Problems| match raw {
         Some(found) if found.value == 0 => {
             problems.error(path, found.line, "must be at least 1");
@@ -143,7 +145,9 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         }
         found => found.map_or(default, |found| found.value),
     };
+    let scrape = scrape::resolve(&raw, base, problems);
     Config {
+        scrape,
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
@@ -373,18 +377,7 @@ fn read_token(path: &Path) -> Result<String, String> {
 }
 
 /// What Prometheus itself would refuse in sections that are not active yet: better said now than when they are.
-fn check_jobs(raw: &RawConfig, problems: &mut Problems) {
-    let mut names = HashSet::new();
-    for (index, job) in raw.jobs.iter().enumerate() {
-        let path = format!("scrape_configs[{index}]");
-        match &job.value {
-            None => problems.error_with_hint(&path, job.line, "has no job_name", "add `job_name:`"),
-            Some(name) if !names.insert(name) => {
-                problems.error(&format!("{path}.job_name"), job.line, format!("`{name}` is the name of two jobs"));
-            }
-            Some(_) => {}
-        }
-    }
+fn check_remotes(raw: &RawConfig, problems: &mut Problems) {
     for remote in &raw.remotes {
         if let (section, index, false) = remote.value {
             problems.error_with_hint(&format!("{section}[{index}]"), remote.line, "has no url", "add `url:`");

@@ -5,6 +5,7 @@
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`hosts`]: the host we run on, beside node_exporter.
+//! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
@@ -23,4 +24,5 @@ mod lifecycle;
 mod promql;
 mod protocol;
 mod push;
+mod scrape;
 mod write;

@@ -76,12 +76,10 @@ impl TestServer {
         let began = Instant::now();
         let mut command = command();
         command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
-        let beside = directory.as_ref().map_or_else(|| data.clone(), |directory| directory.path().to_owned());
-        std::fs::create_dir_all(&beside).expect("make the directory of observatory.yml");
-        let path = beside.join("observatory.yml");
-        let text = with_quiet_host(options.config.as_deref().unwrap_or_default());
-        std::fs::write(&path, text).expect("write observatory.yml");
-        command.arg("--config").arg(path);
+        let config = directory.as_ref().map_or_else(|| data.clone(), |directory| directory.path().to_owned());
+        let config = config.join("observatory.yml");
+        write_config(&config, options.config.as_deref().unwrap_or_default());
+        command.arg("--config").arg(&config);
         command.args(&options.arguments).envs(options.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &directory {
             command.current_dir(directory.path()).env("XDG_STATE_HOME", directory.path());
@@ -95,6 +93,12 @@ impl TestServer {
         server.wait_until_ready(began);
         server.ready_after = began.elapsed();
         server
+    }
+
+    /// Writes another config in place of the one it was started with; a reload reads it.
+    pub fn rewrite_config(&self, text: &str) {
+        let directory = self.directory.as_ref().expect("a server that was started with a directory of its own");
+        write_config(&directory.path().join("observatory.yml"), text);
     }
 
     fn wait_for_url(&mut self, began: Instant) -> String {
@@ -248,6 +252,14 @@ impl Drop for TestServer {
             eprintln!("--- log of the server at {}\n{}---", self.url, self.log());
         }
     }
+}
+
+/// Our own series would stand beside what a test expects, so that they are only there where it asks for them.
+fn write_config(path: &Path, text: &str) {
+    let text = with_quiet_host(text);
+    let own = if text.contains("self_scrape:") { "" } else { "\nself_scrape: false\n" };
+    std::fs::create_dir_all(path.parent().expect("a file in a directory")).expect("make the directory");
+    std::fs::write(path, format!("{text}{own}")).expect("write observatory.yml");
 }
 
 /// A JSON string or number as a float, in Go's spelling.
