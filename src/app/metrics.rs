@@ -1,12 +1,16 @@
 //! What rooms count, under the names dashboards of Prometheus and Pushgateway know and our own beside them.
 
 use crate::{
+    hosts::{Hosts, HostsState},
     ingest::Ingest,
     store::{Queryable, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
 use prometheus::IntGauge;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Everything that needs no store.
 pub fn register_process(metrics: &Metrics) {
@@ -131,6 +135,38 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
                 "observatory_refused_contradictory_total",
                 "Histograms that contradict themselves.",
                 &stats.refused_invalid_histogram,
+            ),
+        ]
+    });
+}
+
+/// What the collector of this host did.
+pub fn register_hosts(metrics: &Metrics, hosts: &Hosts) {
+    let stats = hosts.stats().clone();
+    let collecting = hosts.state() == HostsState::Collecting;
+    metrics.readings(move || {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        vec![
+            Reading::gauge(
+                "observatory_hosts_collecting",
+                "Whether this host is watched: 1, or 0 where it has no procfs.",
+                f64::from(u8::from(collecting)),
+            ),
+            Reading::counter("observatory_hosts_rounds_total", "Rounds of host metrics.", count(&stats.rounds)),
+            Reading::counter(
+                "observatory_hosts_rounds_failed_total",
+                "Rounds of host metrics that could not be stored.",
+                count(&stats.rounds_failed),
+            ),
+            Reading::counter(
+                "observatory_hosts_samples_total",
+                "Samples of host metrics stored.",
+                count(&stats.samples),
+            ),
+            Reading::counter(
+                "observatory_hosts_duration_seconds_total",
+                "Time spent collecting and storing host metrics.",
+                count(&stats.duration_us) / 1e6,
             ),
         ]
     });

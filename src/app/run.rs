@@ -8,6 +8,7 @@ use crate::{
         service,
     },
     config::{Config, Feature},
+    hosts::{Hosts, HostsConfig, HostsState, Roots},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
@@ -35,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests in hand when the signal came: as long as the service manager's own patience allows.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A round of host metrics takes milliseconds, but for a file system that does not answer.
+const HOSTS_STOP: Duration = Duration::from_secs(3);
 /// The store's last sync, after which nothing acknowledged can be lost anyway.
 const CLOSE: Duration = Duration::from_secs(10);
 /// Threads that serve; everything long runs elsewhere.
@@ -109,6 +112,9 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    if let Some(hosts) = &rooms.hosts {
+        metrics::register_hosts(&metrics, hosts);
+    }
     api.ready(rooms.parts(reload));
     let (scrape, clock) = (rooms.scrape.clone(), rooms.clock.clone());
     let mut reloader = Reloader::new(settings.config_file, config, address, scrape, api.clone(), clock, &metrics);
@@ -167,6 +173,7 @@ struct Rooms {
     ingest: Ingest,
     jobs: Jobs,
     engine: Arc<Engine>,
+    hosts: Option<Hosts>,
     scrape: Manager,
 }
 
@@ -183,9 +190,10 @@ impl Rooms {
         let ingest = Ingest::new(store.clone(), clock.clone(), IngestConfig::default());
         let jobs = Jobs::open(store.clone(), clock.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
+        let hosts = watch_host(config, &ingest, &clock)?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
-        Ok(Rooms { store, clock, ingest, jobs, engine, scrape })
+        Ok(Rooms { store, clock, ingest, jobs, engine, hosts, scrape })
     }
 
     fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
@@ -203,6 +211,12 @@ impl Rooms {
 
     /// Backwards. Whatever takes too long is left: the log has everything that was acknowledged.
     async fn close(self) {
+        if let Some(hosts) = self.hosts {
+            let stopped = tokio::task::spawn_blocking(move || hosts.stop());
+            if tokio::time::timeout(HOSTS_STOP, stopped).await.is_err() {
+                tracing::warn!("The collector of this host did not stop in time; its last round may be lost.");
+            }
+        }
         let closed = tokio::task::spawn_blocking(move || {
             self.jobs.stop();
             self.store.close();
@@ -211,6 +225,19 @@ impl Rooms {
             tracing::warn!("The store did not close in time; the next start reads its log.");
         }
     }
+}
+
+/// Starts the collector of this host, unless the config says no.
+fn watch_host(config: &Config, ingest: &Ingest, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Hosts>> {
+    if !config.hosts.enabled {
+        return Ok(None);
+    }
+    let hosts_config = HostsConfig { interval_ms: config.hosts.interval_ms, roots: Roots::default() };
+    let hosts = Hosts::start(ingest, clock.clone(), hosts_config).context("start the collector of this host")?;
+    if hosts.state() == HostsState::NoProcfs {
+        tracing::info!("This host is not watched: there is no /proc to read.");
+    }
+    Ok(Some(hosts))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {

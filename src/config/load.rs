@@ -277,7 +277,7 @@ scrape_configs:
         let text = format!(
             "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s}}\n\
              auth: {{tokens: [{{name: ci, sha256: '{hash}', scopes: [push, read]}}]}}\n\
-             features: [promql-experimental-functions]\n"
+             features: [promql-experimental-functions]\nhosts: {{enabled: false, interval: 5s}}\n"
         );
         let config = loaded(&text).config;
         assert_eq!(
@@ -305,6 +305,9 @@ scrape_configs:
           query_samples_max: 50000000
           query_lookback_delta: 5m
         features: [promql-experimental-functions]
+        hosts:
+          enabled: false
+          interval: 5s
         self_scrape: true
         "#);
         assert!(!shown.contains(&hash));

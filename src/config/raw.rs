@@ -24,6 +24,8 @@ pub struct RawConfig {
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
     pub features: Vec<Located<String>>,
+    pub hosts_enabled: Option<Located<bool>>,
+    pub hosts_interval_ms: Option<Located<i64>>,
     pub self_scrape: Option<bool>,
     /// What jobs take where they say nothing themselves.
     pub global: Option<Node>,
@@ -76,6 +78,8 @@ impl RawConfig {
                 query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
             },
             features: tree.get("features").map(texts).unwrap_or_default(),
+            hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
+            hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
             global: tree.get("global").cloned(),
             jobs: jobs.filter(|job| matches!(job.value, Value::Map(_))).cloned().collect(),

@@ -49,8 +49,11 @@ const OURS: &[Key] = &[
     key("auth", Map(&[AUTH])),
     key("limits", Map(&[LIMITS])),
     key("features", Texts),
+    key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
 ];
+
+const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 

@@ -41,6 +41,9 @@ impl Config {
         writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
         let features: Vec<&str> = self.features.iter().map(|feature| feature.as_str()).collect();
         writeln!(out, "features: [{}]", features.join(", "))?;
+        writeln!(out, "hosts:")?;
+        writeln!(out, "  enabled: {}", self.hosts.enabled)?;
+        writeln!(out, "  interval: {}", format_duration_ms(self.hosts.interval_ms))?;
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;

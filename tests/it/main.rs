@@ -4,6 +4,7 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
@@ -18,6 +19,7 @@ mod auth;
 mod bad_input;
 mod clients;
 mod grafana;
+mod hosts;
 mod lifecycle;
 mod promql;
 mod protocol;

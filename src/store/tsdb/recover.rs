@@ -30,7 +30,7 @@ impl Tsdb {
     /// Opens the store in a directory, which is created where it is missing. Damage never prevents it: what is lost is
     /// counted and logged. Fails where the directory cannot be used or holds a newer format.
     pub fn open(options: Options) -> Result<Tsdb, StoreError> {
-        let kv = kv::SledKv::open(&options.directory.join("state"))?;
+        let kv = kv::RedbKv::open(&options.directory.join("state"))?;
         Tsdb::open_with(options, Box::new(kv))
     }
 

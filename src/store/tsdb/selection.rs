@@ -268,6 +268,12 @@ impl Shared {
     fn catalog_status(&self, limit: usize) -> StoreStatus {
         let catalog = self.head.catalog.read();
         let postings = &catalog.postings;
+        let counts =
+            StoreStatus { series: catalog.count() as u64, label_pairs: postings.pairs(), ..StoreStatus::default() };
+        if limit == 0 {
+            // What metrics ask for every few seconds: nothing is listed, so no label value is looked at.
+            return counts;
+        }
         let (mut values_by_label, mut bytes_by_label, mut series_by_pair) = (Vec::new(), Vec::new(), Vec::new());
         let count = |name: &str, value: u64| LabelCount { name: name.to_owned(), value };
         for name in postings.names() {
@@ -283,15 +289,7 @@ impl Shared {
         for list in [&mut series_by_metric, &mut values_by_label, &mut bytes_by_label] {
             top(list, limit);
         }
-        StoreStatus {
-            series: catalog.count() as u64,
-            label_pairs: postings.pairs(),
-            series_by_metric,
-            values_by_label,
-            bytes_by_label,
-            series_by_pair,
-            ..StoreStatus::default()
-        }
+        StoreStatus { series_by_metric, values_by_label, bytes_by_label, series_by_pair, ..counts }
     }
 }
 
