@@ -21,6 +21,8 @@ use tokio::{
 const READS_WAITING_MAX: usize = 512;
 /// Decompressed bodies in memory at once, in KiB: one of the largest, or a few hundred common ones.
 const BODIES_KIB_MAX: u32 = 128 << 10;
+/// Each holds a connection for as long as a page is open.
+const LISTENERS_MAX: usize = 64;
 /// How long a body waits for memory; senders retry after that.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,8 @@ pub struct Admission {
     reads_waiting: Arc<AtomicUsize>,
     read_timeout: Duration,
     bodies: Arc<Semaphore>,
+    /// Places for clients that listen to events.
+    pub listeners: Arc<Semaphore>,
 }
 
 /// Counts one that waits, also when the client goes away meanwhile.
@@ -63,7 +67,9 @@ impl Admission {
             ]
         });
         let read_timeout = Duration::from_millis(config.read_timeout_ms);
-        Admission { reads, reads_waiting, read_timeout, bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX as usize)) }
+        let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX as usize));
+        let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
+        Admission { reads, reads_waiting, read_timeout, bodies, listeners }
     }
 
     /// A turn to read. Waits no longer than `wait`, nor than any read may take.

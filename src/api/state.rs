@@ -2,7 +2,8 @@
 
 use super::{admission::Admission, error::ApiError, error::ErrorKind};
 use crate::{
-    auth::Keyring, ingest::Ingest, promql::engine::Engine, stdx::clock::Clock, store::Store, telemetry::Metrics,
+    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, stdx::clock::Clock, store::Store,
+    telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
@@ -53,6 +54,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub engine: Arc<Engine>,
     pub ingest: Ingest,
+    pub jobs: Jobs,
     pub clock: Arc<dyn Clock>,
 }
 

@@ -79,17 +79,23 @@ pub enum Feature {
     ExperimentalFunctions,
     ExtendedRangeSelectors,
     BinopFillModifiers,
+    DelayedNameRemoval,
 }
 
 impl Feature {
-    pub const ALL: [Feature; 3] =
-        [Feature::ExperimentalFunctions, Feature::ExtendedRangeSelectors, Feature::BinopFillModifiers];
+    pub const ALL: [Feature; 4] = [
+        Feature::ExperimentalFunctions,
+        Feature::ExtendedRangeSelectors,
+        Feature::BinopFillModifiers,
+        Feature::DelayedNameRemoval,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Feature::ExperimentalFunctions => "promql-experimental-functions",
             Feature::ExtendedRangeSelectors => "promql-extended-range-selectors",
             Feature::BinopFillModifiers => "promql-binop-fill-modifiers",
+            Feature::DelayedNameRemoval => "promql-delayed-name-removal",
         }
     }
 }
@@ -103,6 +109,11 @@ impl Config {
     /// The tokens, ready to be compared with.
     pub fn keyring(&self) -> Keyring {
         Keyring::new(self.tokens.iter().map(|token| token.key.clone()).collect())
+    }
+
+    /// Whether functions leave the metric name for the end of the evaluation to remove.
+    pub fn delayed_name_removal(&self) -> bool {
+        self.features.contains(&Feature::DelayedNameRemoval)
     }
 
     /// What the parser accepts beyond the stable language.

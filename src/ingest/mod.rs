@@ -23,4 +23,4 @@ pub use error::IngestError;
 pub use gateway::{BodyFormat, Grouping, GroupingError, PushRequest};
 pub use remote_write::WriteReport;
 pub use service::Ingest;
-pub use stats::IngestStats;
+pub use stats::{Count, IngestStats};

@@ -1,0 +1,116 @@
+//! What rooms count, under the names dashboards of Prometheus and Pushgateway know and our own beside them.
+
+use crate::{
+    ingest::Ingest,
+    store::{Queryable, tsdb::Tsdb},
+    telemetry::{Metrics, Reading, build, process},
+};
+use std::sync::Arc;
+
+/// Everything that needs no store.
+pub fn register_process(metrics: &Metrics) {
+    process::register(metrics);
+    let built = [("version", build::VERSION), ("revision", build::COMMIT)];
+    metrics.info("observatory_build_info", "Version and commit of this program; always 1.", &built);
+    let compatible = [
+        ("version", build::PROMETHEUS_VERSION),
+        ("revision", build::COMMIT),
+        ("branch", "observatory"),
+        ("goversion", ""),
+    ];
+    let help = "The Prometheus release this program is compatible with; always 1.";
+    metrics.info("prometheus_build_info", help, &compatible);
+    metrics.gauge("prometheus_config_last_reload_successful", "Whether the config was read without a mistake.").set(1);
+}
+
+/// What the store holds.
+pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
+    let store = Arc::downgrade(store);
+    metrics.readings(move || {
+        // After the store is gone there is still the list of names.
+        let store = store.upgrade();
+        let status = store.as_ref().and_then(|store| store.status(0).ok()).unwrap_or_default();
+        let appended = store.map_or(0, |store| store.samples_appended());
+        let ms = |at: Option<i64>, none: i64| at.unwrap_or(none) as f64;
+        vec![
+            Reading::gauge("prometheus_tsdb_head_series", "Number of series in memory.", status.series as f64),
+            Reading::gauge("prometheus_tsdb_head_chunks", "Number of columns in memory.", status.chunks as f64),
+            Reading::counter(
+                "prometheus_tsdb_head_samples_appended_total",
+                "Samples accepted since the start.",
+                appended as f64,
+            ),
+            Reading::gauge(
+                "prometheus_tsdb_head_min_time",
+                "Time of the oldest sample in memory, in milliseconds.",
+                ms(status.oldest, i64::MAX),
+            ),
+            Reading::gauge(
+                "prometheus_tsdb_head_max_time",
+                "Time of the newest sample in memory, in milliseconds.",
+                ms(status.newest, i64::MIN),
+            ),
+            Reading::gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the log.", status.log_bytes as f64),
+            Reading::gauge("prometheus_tsdb_blocks_loaded", "Window files open.", status.window_files as f64),
+            Reading::gauge(
+                "prometheus_tsdb_storage_blocks_bytes",
+                "Bytes of all window files.",
+                status.window_file_bytes as f64,
+            ),
+            Reading::counter(
+                "observatory_store_damaged_total",
+                "Damaged log records and chunks met since the start; their data is lost.",
+                status.damaged as f64,
+            ),
+        ]
+    });
+}
+
+/// What came through the door.
+pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
+    let ingest = ingest.clone();
+    metrics.readings(move || {
+        let stats = ingest.stats();
+        let count = |name, help, count: &crate::ingest::Count| Reading::counter(name, help, count.get() as f64);
+        vec![
+            count("observatory_write_samples_total", "Float samples stored by remote write.", &stats.samples),
+            count("observatory_write_histograms_total", "Histograms stored by remote write.", &stats.histograms),
+            count("observatory_write_exemplars_total", "Exemplars that came and are not kept.", &stats.exemplars),
+            count("observatory_write_requests_total", "Remote writes stored whole.", &stats.writes_ok),
+            count(
+                "observatory_write_requests_failed_total",
+                "Remote writes refused in part or whole.",
+                &stats.writes_failed,
+            ),
+            count(
+                "observatory_write_series_skipped_total",
+                "Series of remote writes that name none.",
+                &stats.series_skipped,
+            ),
+            count("observatory_push_requests_total", "Pushes applied.", &stats.pushes_ok),
+            count("observatory_push_requests_failed_total", "Pushes refused.", &stats.pushes_failed),
+            count("observatory_push_samples_total", "Samples of applied pushes.", &stats.push_samples),
+            count("observatory_push_deletes_total", "Deletions of push groups.", &stats.push_deletes),
+            count(
+                "observatory_push_records_damaged_total",
+                "Push groups that could not be read back at the start.",
+                &stats.push_records_damaged,
+            ),
+            Reading::gauge("observatory_push_groups", "Push groups that are kept.", ingest.push_groups() as f64),
+            count(
+                "observatory_refused_duplicate_total",
+                "Samples that differ from a stored one.",
+                &stats.refused_duplicate,
+            ),
+            count("observatory_refused_too_old_total", "Samples before the retention.", &stats.refused_too_old),
+            count("observatory_refused_out_of_bounds_total", "Samples too far ahead.", &stats.refused_out_of_bounds),
+            count("observatory_refused_label_limit_total", "Series with too large labels.", &stats.refused_label_limit),
+            count("observatory_refused_series_limit_total", "Series beyond the limit.", &stats.refused_series_limit),
+            count(
+                "observatory_refused_contradictory_total",
+                "Histograms that contradict themselves.",
+                &stats.refused_invalid_histogram,
+            ),
+        ]
+    });
+}

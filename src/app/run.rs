@@ -1,0 +1,270 @@
+//! The life of the process: start in the direction data flows, serve, stop backwards.
+
+use super::{StartError, directory::DataDirectory, known, listener, metrics};
+use crate::{
+    api::{
+        About, Api, ApiConfig, Parts,
+        server::{Server, ServerMetrics, Timeouts},
+        service,
+    },
+    config::Config,
+    ingest::{Ingest, IngestConfig},
+    jobs::Jobs,
+    promql::{
+        engine::{Engine, EngineConfig},
+        limits::Limits,
+    },
+    stdx::clock::{Clock, SystemClock},
+    store::{
+        Store,
+        tsdb::{Options, Tsdb},
+    },
+    telemetry::{Metrics, build},
+};
+use anyhow::Context;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Requests in hand when the signal came: as long as the service manager's own patience allows.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The store's last sync, after which nothing acknowledged can be lost anyway.
+const CLOSE: Duration = Duration::from_secs(10);
+/// Threads that serve; everything long runs elsewhere.
+const SERVING_THREADS: usize = 2;
+/// Threads for what blocks: queries (bounded by their own gate), large bodies, opening and closing.
+const BLOCKING_THREADS_MAX: usize = 64;
+/// Descriptors that are not connections: log, window files, small state.
+const DESCRIPTORS_KEPT: u64 = 512;
+
+/// What a start is asked for beyond the config.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub config: Config,
+    pub insecure_public_http: bool,
+    /// Arguments other than `--listen`, with a space in front, for messages with a line to copy.
+    pub rest_of_line: String,
+}
+
+/// Runs until a signal ends it. Errors are about the start; from then on everything is handled here.
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    listener::check_exposure(
+        settings.config.listen,
+        !settings.config.tokens.is_empty(),
+        settings.insecure_public_http,
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVING_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .context("the threads that serve cannot be started")?;
+    let result = runtime.block_on(live(settings));
+    // A query that was cut off may still notice; the store is closed already.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn live(settings: Settings) -> Result<(), StartError> {
+    let config = settings.config;
+    let listener = listener::open(config.listen, &settings.rest_of_line).await?;
+    let directory = DataDirectory::open(&config.data)?;
+    let mut signals = Signals::new().context("signals cannot be waited for")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Metrics::new();
+    metrics::register_process(&metrics);
+    let stop = CancellationToken::new();
+    let about = about(&config, &directory, &*clock);
+    let api = Api::new(api_config(&config), config.keyring(), metrics.clone(), about, stop.clone());
+    let api = Arc::new(api);
+    // Served before the store is open: health answers, and everything else says that it is not ready.
+    let address = listener.local_addr().context("the port that was opened is not known")?;
+    let server = serve(&config, &api, listener, stop.clone());
+    greet(&config, &directory, address);
+
+    let opened = tokio::task::spawn_blocking(move || {
+        let rooms = Rooms::open(&config, &directory, clock)?;
+        Ok::<_, anyhow::Error>((rooms, directory))
+    });
+    let (rooms, directory) = match opened.await.context("opening the store ended early")? {
+        Ok(opened) => opened,
+        Err(error) => {
+            stop.cancel();
+            return Err(error.into());
+        }
+    };
+    metrics::register_store(&metrics, &rooms.store);
+    metrics::register_ingest(&metrics, &rooms.ingest);
+    api.ready(rooms.parts());
+    tracing::info!("Ready.");
+
+    let name = signals.next().await;
+    tracing::info!("Stopping on {name}: requests in hand are answered first.");
+    api.stopping();
+    stop.cancel();
+    tokio::select! {
+        _ = server => {}
+        name = signals.next() => tracing::warn!("Stopping at once on a second {name}."),
+    }
+    rooms.close().await;
+    drop(directory);
+    tracing::info!("Stopped.");
+    Ok(())
+}
+
+fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: CancellationToken) -> JoinHandle<()> {
+    let server = Server {
+        connections_max: connections_max(config.limits.connections_max),
+        timeouts: Timeouts::default(),
+        metrics: ServerMetrics::new(&api.metrics),
+    };
+    tokio::spawn(server.run(listener, service(api.clone()), stop, DRAIN))
+}
+
+/// The rooms in the direction data flows.
+struct Rooms {
+    store: Arc<Tsdb>,
+    clock: Arc<dyn Clock>,
+    ingest: Ingest,
+    jobs: Jobs,
+    engine: Arc<Engine>,
+}
+
+impl Rooms {
+    fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>) -> anyhow::Result<Rooms> {
+        let options = Options {
+            retention_ms: config.retention_ms,
+            series_max: config.series_max,
+            clock: clock.clone(),
+            ..Options::new(directory.path())
+        };
+        let store = Tsdb::open(options).with_context(|| format!("open the store in {}", directory.path().display()))?;
+        let store = Arc::new(store);
+        let ingest = Ingest::new(store.clone(), clock.clone(), IngestConfig::default());
+        let jobs = Jobs::open(store.clone(), clock.clone());
+        let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
+        Ok(Rooms { store, clock, ingest, jobs, engine })
+    }
+
+    fn parts(&self) -> Parts {
+        let store: Arc<dyn Store> = self.store.clone();
+        Parts {
+            store,
+            engine: self.engine.clone(),
+            ingest: self.ingest.clone(),
+            jobs: self.jobs.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Backwards. Whatever takes too long is left: the log has everything that was acknowledged.
+    async fn close(self) {
+        let closed = tokio::task::spawn_blocking(move || {
+            self.jobs.stop();
+            self.store.close();
+        });
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("The store did not close in time; the next start reads its log.");
+        }
+    }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let limits = Limits {
+        samples_max: config.limits.query_samples_max,
+        timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
+        ..Limits::default()
+    };
+    EngineConfig {
+        limits,
+        lookback_ms: config.limits.query_lookback_delta_ms,
+        syntax: config.parse_options(),
+        delayed_name_removal: config.delayed_name_removal(),
+        ..EngineConfig::default()
+    }
+}
+
+fn api_config(config: &Config) -> ApiConfig {
+    ApiConfig {
+        body_bytes_max: config.limits.body_bytes_max,
+        reads_max: Limits::default().concurrent_max,
+        read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
+    }
+}
+
+fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About {
+    let flags = [
+        ("listen", config.listen.to_string()),
+        ("data", directory.path().display().to_string()),
+        ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
+        ("query.timeout", crate::model::time::format_duration_ms(config.limits.query_timeout_ms)),
+        ("query.max-samples", config.limits.query_samples_max.to_string()),
+        ("query.lookback-delta", crate::model::time::format_duration_ms(config.limits.query_lookback_delta_ms)),
+    ];
+    let flags: BTreeMap<String, String> = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    About {
+        started_ms: clock.now_ms(),
+        config_yaml: config.to_yaml(),
+        flags,
+        retention_ms: config.retention_ms,
+        data: directory.path().display().to_string(),
+    }
+}
+
+/// As many connections as there may be descriptors for.
+fn connections_max(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let needed = wanted as u64 + DESCRIPTORS_KEPT;
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+        // What was not granted is seen right below.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    }
+    let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let possible = usize::try_from(granted.saturating_sub(DESCRIPTORS_KEPT)).unwrap_or(usize::MAX).max(16);
+    if possible < wanted {
+        tracing::warn!("At most {possible} connections: this user may open {granted} files (see `ulimit -n`).");
+    }
+    wanted.min(possible)
+}
+
+/// What the person at the terminal wants to know.
+fn greet(config: &Config, directory: &DataDirectory, address: std::net::SocketAddr) {
+    println!("Beast Observatory {}", build::VERSION_AND_COMMIT);
+    println!("  address  http://{address}");
+    println!("  data     {}", directory.path().display());
+    println!("  kept     {}", crate::model::time::format_duration_ms(config.retention_ms));
+    if let Some(other) = known::remember(directory.path(), directory.was_new()) {
+        tracing::warn!(
+            "This data directory is new, and there is another one in {}. To go on with that one: --data {}",
+            other.display(),
+            other.display()
+        );
+    }
+}
+
+/// The two signals that end a process in order.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What may be written on the command line.
+
+use crate::telemetry::{build, log};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Metrics, pushes and PromQL for a team with one host, in one process.
+///
+/// `observatory up` is all it takes: it listens on 127.0.0.1:9090, keeps its data in ./observatory-data, takes pushes
+/// as a Pushgateway, remote writes as a Prometheus, and answers Grafana.
+#[derive(Debug, Parser)]
+#[command(name = "observatory", version = build::VERSION_AND_COMMIT, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server until Ctrl-C or SIGTERM.
+    Up(Up),
+    /// Check a config file, or show the config in force.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make tokens for those who push and read.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Address and port to listen on; :9090 is every address of this machine. [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "OBSERVATORY_LISTEN")]
+    pub listen: Option<String>,
+    /// Directory for the data; created where it is missing. [default: ./observatory-data]
+    #[arg(long, value_name = "DIRECTORY", env = "OBSERVATORY_DATA")]
+    pub data: Option<PathBuf>,
+    /// Config file: observatory.yml, or a prometheus.yml as it is. Nothing needs one.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Listen where other machines can reach it although no token is configured: anybody can then write and read.
+    #[arg(long)]
+    pub insecure_public_http: bool,
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArguments {
+    /// How the log on standard error looks; what it holds is set by OBSERVATORY_LOG (info, debug, ...).
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", env = "OBSERVATORY_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for log::Format {
+    fn from(format: LogFormat) -> log::Format {
+        match format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every mistake of a file, each with its line; exit code 2 if there is one.
+    Check(ConfigFile),
+    /// Print the config in force, defaults filled in and secrets left out.
+    Show(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The file.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+    /// The file, as `observatory up` takes it.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Print a new token and the lines for the config that make it known.
+    New(NewToken),
+}
+
+#[derive(Debug, Args)]
+pub struct NewToken {
+    /// Who will use it, for the log.
+    #[arg(long, default_value = "ci")]
+    pub name: String,
+    /// What it is good for: push, read, admin; more than one with commas.
+    #[arg(long, value_delimiter = ',', default_value = "push")]
+    pub scopes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

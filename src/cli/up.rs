@@ -1,0 +1,52 @@
+//! `observatory up`.
+
+use super::{arguments::Up, config::refused_failure, dispatch::Failure};
+use crate::{
+    app::{Settings, StartError, run},
+    config::{Config, Loaded, load, parse_listen},
+    telemetry::log,
+};
+use std::path::PathBuf;
+
+/// Runs the server to its end.
+pub fn up(arguments: Up) -> Result<(), Failure> {
+    let filter = std::env::var("OBSERVATORY_LOG").ok();
+    log::start(arguments.log.log_format.into(), filter.as_deref()).map_err(Failure::wrong)?;
+    let rest_of_line = rest_of_line(&arguments);
+    let Loaded { mut config, warnings } = match &arguments.config {
+        None => Loaded { config: Config::empty(), warnings: vec![] },
+        Some(file) => load(file).map_err(|refused| refused_failure(&refused))?,
+    };
+    if let Some(file) = &arguments.config {
+        warnings.iter().for_each(|warning| tracing::warn!("{}: {warning}", file.display()));
+    }
+    if let Some(listen) = &arguments.listen {
+        config.listen = parse_listen(listen).map_err(|message| Failure::wrong(format!("--listen: {message}")))?;
+    }
+    if let Some(data) = arguments.data {
+        config.data = data;
+    }
+    let settings = Settings { config, insecure_public_http: arguments.insecure_public_http, rest_of_line };
+    run(settings).map_err(|error| match &error {
+        StartError::Refused(_) => Failure::wrong(error.to_string()),
+        StartError::Failed(_) => Failure::failed(error.to_string()),
+    })
+}
+
+/// What else was asked for, to be written again.
+fn rest_of_line(arguments: &Up) -> String {
+    let path = |name: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or_else(String::new, |path| format!(" {name} {}", quoted(&path.to_string_lossy())))
+    };
+    let mut rest = path("--data", &arguments.data) + &path("--config", &arguments.config);
+    if arguments.insecure_public_http {
+        rest.push_str(" --insecure-public-http");
+    }
+    rest
+}
+
+/// As a shell reads it back.
+fn quoted(text: &str) -> String {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c));
+    if plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,45 @@
+//! What was acknowledged survives: `kill -9` and power cuts while clients push and write.
+//!
+//! 1. [`load`] runs writers that count an acknowledgement only once its answer is there.
+//! 2. [`kill`] ends the process with SIGKILL, [`power`] cuts the disk under it as well; the counters are read *before*.
+//! 3. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP.
+//!
+//! A few rounds by default, so that every test run has them; `FAULT_ROUNDS=30` for the long form. The tests here take
+//! turns: two of them at once would measure each other.
+
+#![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of what they share")]
+mod support;
+
+mod kill;
+mod load;
+mod power;
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long a start on an existing data directory may take.
+const START_MAX: Duration = Duration::from_secs(2);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One fault test at a time; one that failed does not fail the others.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn rounds() -> u32 {
+    match std::env::var("FAULT_ROUNDS") {
+        Ok(text) => text.parse().expect("FAULT_ROUNDS is a number"),
+        Err(_) => 5,
+    }
+}
+
+/// A different moment every round and run; when it fails, the data tells more than a seed would.
+fn random_between(low_ms: u64, high_ms: u64) -> Duration {
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").subsec_nanos();
+    let mixed = u64::from(nanoseconds).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    Duration::from_millis(low_ms + mixed % (high_ms - low_ms))
+}

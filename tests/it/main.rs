@@ -1,0 +1,24 @@
+//! The whole program, from outside: every test here starts the real binary and talks to it as its users do.
+//!
+//! - [`protocol`] plays the HTTP exchanges of `tests/protocol/**/*.http`; a new case is a paragraph there.
+//! - [`promql`] plays the scripts of `tests/promql/*.test`.
+//! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
+//! - [`clients`]: programs of others, unchanged, against us.
+//! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
+
+#![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of what they share")]
+mod support;
+
+mod api;
+mod auth;
+mod bad_input;
+mod clients;
+mod grafana;
+mod lifecycle;
+mod promql;
+mod protocol;
+mod push;
+mod write;

@@ -1,0 +1,117 @@
+//! Remote write 1.0 from the sender's side, written by hand so that the tests share no code with what they test.
+
+use std::io::Write;
+
+pub const WRITE_HEADERS: &[(&str, &str)] = &[
+    ("Content-Type", "application/x-protobuf"),
+    ("Content-Encoding", "snappy"),
+    ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+    ("User-Agent", "observatory-tests"),
+];
+
+/// The value that says "this series ended here".
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// One series: its labels, `__name__` among them, and samples as (Unix milliseconds, value).
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    pub labels: Vec<(String, String)>,
+    pub samples: Vec<(i64, f64)>,
+}
+
+impl Series {
+    pub fn new(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
+        let mut all = vec![("__name__".to_owned(), name.to_owned())];
+        all.extend(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        all.sort();
+        Series { labels: all, samples: samples.to_vec() }
+    }
+}
+
+/// A snappy-compressed `WriteRequest`.
+pub fn write_request(series: &[Series]) -> Vec<u8> {
+    snappy(&write_request_plain(series))
+}
+
+/// A `WriteRequest` before compression.
+pub fn write_request_plain(series: &[Series]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for one in series {
+        let mut message = Vec::new();
+        for (name, value) in &one.labels {
+            let mut label = Vec::new();
+            bytes_field(&mut label, 1, name.as_bytes());
+            bytes_field(&mut label, 2, value.as_bytes());
+            bytes_field(&mut message, 1, &label);
+        }
+        for (timestamp, value) in &one.samples {
+            let mut sample = vec![1 << 3 | 1];
+            sample.extend_from_slice(&value.to_bits().to_le_bytes());
+            sample.push(2 << 3);
+            varint(&mut sample, *timestamp as u64);
+            bytes_field(&mut message, 2, &sample);
+        }
+        bytes_field(&mut out, 1, &message);
+    }
+    out
+}
+
+/// The block format, without framing.
+pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).expect("a test body fits snappy")
+}
+
+/// A snappy block that declares `declared` bytes and holds almost none.
+pub fn snappy_lie(declared: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint(&mut out, declared);
+    out.extend_from_slice(&[0x00, b'a']);
+    out
+}
+
+/// A snappy block of `length` zeros: a literal and copies of it, 21 times smaller than what it means.
+pub fn snappy_bomb(length: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint(&mut out, length);
+    out.extend_from_slice(&[0x00, 0]);
+    let mut rest = length - 1;
+    while rest > 0 {
+        let copy = rest.min(64);
+        out.extend_from_slice(&[((copy - 1) << 2 | 2) as u8, 1, 0]);
+        rest -= copy;
+    }
+    out
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("compress into memory");
+    encoder.finish().expect("compress into memory")
+}
+
+/// `length` bytes of one line repeated, as gzip, about a thousandth of it.
+pub fn gzip_bomb(line: &[u8], length: usize) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let block = line.repeat(1 + (1 << 16) / line.len());
+    let mut left = length;
+    while left > 0 {
+        let take = left.min(block.len());
+        encoder.write_all(&block[..take]).expect("compress into memory");
+        left -= take;
+    }
+    encoder.finish().expect("compress into memory")
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn bytes_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
