@@ -1,8 +1,8 @@
 //! Beast Observatory: pushes, scrapes and remote writes in; PromQL out; one process, one data directory.
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
-//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`api`] ·
-//! [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query through them.
+//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`api`],
+//! [`web`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query through them.
 
 pub mod api;
 pub mod app;
@@ -17,3 +17,4 @@ pub mod protocol;
 pub mod stdx;
 pub mod store;
 pub mod telemetry;
+pub mod web;

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
+import type { Labels } from './result';
 import { familyNames, firstQuery, summarizeLabels } from './catalog';
 
 test('labels are told by how much they multiply', () => {
-  const series = [
+  const series: Labels[] = [
     { __name__: 'a', job: 'x', path: '/1' },
     { __name__: 'a', job: 'x', path: '/2' },
     { __name__: 'a', job: 'x', path: '/2', code: '200' },
