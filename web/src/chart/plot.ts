@@ -43,6 +43,10 @@ const FONT = '12px system-ui, sans-serif';
 const AXIS_GAP = 6;
 /** Solid first, then ever finer, so that equal colours can be told apart. */
 const DASHES: readonly number[][] = [[], [8, 4], [3, 3], [10, 3, 3, 3]];
+/** Steps of an axis of bytes: round numbers of KiB, MiB and so on. */
+const BINARY_STEPS: number[] = Array.from({ length: 7 }, (_, power) => 1024 ** power).flatMap((unit) =>
+  [1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 250, 256, 500, 512].map((step) => step * unit),
+);
 /** Pixels around a line within which it is the one that is meant. */
 const NEAR = 28;
 
@@ -176,6 +180,7 @@ export class Plot {
           grid: { show: false },
           ticks: { stroke: colors.grid, size: 4 },
           space: 70,
+          size: 30,
           values: (_plot, splits, _axis, _space, step) => axisLabels(splits, step),
         },
         {
@@ -185,6 +190,7 @@ export class Plot {
           ticks: { show: false },
           space: 34,
           gap: AXIS_GAP,
+          ...(unit === 'bytes' || unit === 'bytes/s' ? { incrs: BINARY_STEPS } : {}),
           values: (_plot, splits) => axisTexts(splits, unit),
           size: (plot, values) => {
             plot.ctx.font = FONT;
