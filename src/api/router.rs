@@ -8,7 +8,13 @@ use super::{
     routes::table,
     state::Api,
 };
-use axum::{Router, body::Body, extract::Request, http::{HeaderMap, Method, Response}, middleware::{from_fn, from_fn_with_state}};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, Method, Response},
+    middleware::{from_fn, from_fn_with_state},
+};
 use std::{convert::Infallible, sync::Arc};
 use tower::{Layer, Service, ServiceExt, util::MapRequestLayer};
 use tower_http::{

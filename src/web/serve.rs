@@ -51,7 +51,9 @@ pub fn respond(method: &Method, path: &str, headers: &HeaderMap) -> Option<Respo
     if segments.first().is_some_and(|first| RESERVED.contains(first)) {
         return None;
     }
-    if name != INDEX && let Some(asset) = find(&name) {
+    if name != INDEX
+        && let Some(asset) = find(&name)
+    {
         let lifetime = if name.starts_with("immutable/") { FOR_EVER } else { ASK_AGAIN };
         return Some(file(asset, lifetime, headers));
     }
@@ -64,7 +66,10 @@ pub fn respond(method: &Method, path: &str, headers: &HeaderMap) -> Option<Respo
 }
 
 fn wants_page(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn file(asset: &'static Asset, lifetime: &'static str, headers: &HeaderMap) -> Response<Body> {

@@ -26,7 +26,7 @@ try {
     page.on('console', (message) => message.type() === 'error' && console.log(name, message.text()));
     page.on('pageerror', (error) => console.log(name, error.stack));
     await page.goto(server.url + path);
-    await page.waitForTimeout(1_800);
+    await page.waitForTimeout(1_500);
     if (name === 'push') await page.locator('.fold').nth(1).click();
     await page.waitForTimeout(200);
     await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
