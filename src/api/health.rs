@@ -1,12 +1,16 @@
 //! Whether the process lives, and whether it serves.
 
-use super::{error::ApiError, error::ErrorKind, state::Api};
+use super::{
+    error::{ApiError, ErrorKind},
+    state::{Api, Ready},
+};
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
 
@@ -22,10 +26,16 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
     }
 }
 
-/// Reloading is not possible; said in the words of a Prometheus that has it switched off.
-pub async fn reload() -> Response {
-    let message = "Lifecycle API is not enabled. The config is read at the start: restart to apply a change.";
-    ApiError::new(ErrorKind::Forbidden, message).plain()
+/// Reads the config again; a wrong one changes nothing and is answered with what is wrong.
+pub async fn reload(Ready(parts): Ready) -> Response {
+    let (sender, answer) = oneshot::channel();
+    // Both ends are gone only when the process stops.
+    let asked = parts.reload.send(sender).await.is_ok();
+    match answer.await {
+        Ok(Ok(())) if asked => StatusCode::OK.into_response(),
+        Ok(Err(problem)) => ApiError::new(ErrorKind::Internal, format!("failed to reload config: {problem}")).plain(),
+        _ => ApiError::new(ErrorKind::Internal, "failed to reload config: the process is stopping").plain(),
+    }
 }
 
 pub async fn reload_by_get() -> Response {

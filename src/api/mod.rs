@@ -21,8 +21,10 @@ mod router;
 mod routes;
 pub mod server;
 mod state;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod write;
 
 pub use router::{Pages, service};
-pub use state::{About, Api, ApiConfig, Parts};
+pub use state::{About, Api, ApiConfig, InForce, Parts, ReloadRequest};

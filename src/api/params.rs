@@ -141,8 +141,11 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
             return Err(problem());
         }
         let (whole, rest) = (seconds.trunc(), seconds.fract());
+        if whole.abs() * 1000.0 >= TIME_MAX as f64 {
+            return Ok(if whole > 0.0 { TIME_MAX } else { TIME_MIN });
+        }
         // Apart, so that the fraction is not rounded where the whole is large.
-        let ms = (whole * 1000.0).clamp(TIME_MIN as f64, TIME_MAX as f64) as i64 + (rest * 1000.0).round() as i64;
+        let ms = (whole * 1000.0) as i64 + (rest * 1000.0).round() as i64;
         return Ok(ms.clamp(TIME_MIN, TIME_MAX));
     }
     match text {

@@ -3,7 +3,7 @@
 use super::{
     middleware::{
         guard::{Door, guard, method_not_allowed},
-        outer::{clean_path, headers, panicked, unknown},
+        outer::{clean_path, finish_body, headers, panicked, unknown},
     },
     routes::table,
     state::Api,
@@ -50,6 +50,7 @@ pub fn service(
         .fallback(async move |request: Request| unknown(request, pages))
         .method_not_allowed_fallback(async || method_not_allowed())
         .with_state(api)
+        .layer(from_fn(finish_body))
         .layer(from_fn(headers))
         .layer(compression)
         .layer(CatchPanicLayer::custom(panicked));

@@ -2,14 +2,15 @@
 
 use super::{admission::Admission, error::ApiError, error::ErrorKind};
 use crate::{
-    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, stdx::clock::Clock, store::Store,
-    telemetry::Metrics,
+    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
+    store::Store, telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
     http::{HeaderValue, StatusCode, header, request},
     response::{IntoResponse, Response},
 };
+use parking_lot::RwLock;
 use prometheus::{Histogram, IntCounterVec};
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
 };
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// How the API behaves; set once.
@@ -38,11 +40,23 @@ impl Default for ApiConfig {
     }
 }
 
-/// What the status pages say of this process.
+/// The config in force, and whether the last one read was fit to be.
 #[derive(Debug, Clone, Default)]
+pub struct InForce {
+    pub yaml: String,
+    pub reload_failed: bool,
+    /// When it came into force.
+    pub since_ms: i64,
+}
+
+/// Asks for the config to be read again; the answer says what was wrong with it.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What the status pages say of this process.
+#[derive(Debug, Default)]
 pub struct About {
     pub started_ms: i64,
-    pub config_yaml: String,
+    pub in_force: RwLock<InForce>,
     /// By name, without dashes.
     pub flags: BTreeMap<String, String>,
     pub retention_ms: i64,
@@ -55,6 +69,8 @@ pub struct Parts {
     pub engine: Arc<Engine>,
     pub ingest: Ingest,
     pub jobs: Jobs,
+    pub scrape: Manager,
+    pub reload: mpsc::Sender<ReloadRequest>,
     pub clock: Arc<dyn Clock>,
 }
 

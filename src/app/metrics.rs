@@ -1,11 +1,16 @@
 //! What rooms count, under the names dashboards of Prometheus and Pushgateway know and our own beside them.
 
 use crate::{
+    hosts::{Hosts, HostsState},
     ingest::Ingest,
     store::{Queryable, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
-use std::sync::Arc;
+use prometheus::IntGauge;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Everything that needs no store.
 pub fn register_process(metrics: &Metrics) {
@@ -20,7 +25,25 @@ pub fn register_process(metrics: &Metrics) {
     ];
     let help = "The Prometheus release this program is compatible with; always 1.";
     metrics.info("prometheus_build_info", help, &compatible);
-    metrics.gauge("prometheus_config_last_reload_successful", "Whether the config was read without a mistake.").set(1);
+}
+
+/// Whether the config read last was fit to come into force, and when one last did.
+pub struct ReloadMetrics {
+    pub successful: IntGauge,
+    pub success_seconds: IntGauge,
+}
+
+impl ReloadMetrics {
+    pub fn new(metrics: &Metrics) -> ReloadMetrics {
+        ReloadMetrics {
+            successful: metrics
+                .gauge("prometheus_config_last_reload_successful", "Whether the config was read without a mistake."),
+            success_seconds: metrics.gauge(
+                "prometheus_config_last_reload_success_timestamp_seconds",
+                "When a config came into force last.",
+            ),
+        }
+    }
 }
 
 /// What the store holds.
@@ -87,6 +110,8 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
                 "Series of remote writes that name none.",
                 &stats.series_skipped,
             ),
+            count("observatory_scrape_samples_stored_total", "Samples stored by scrapes.", &stats.scrape_samples),
+            count("observatory_stale_markers_total", "Staleness markers written by scrapes.", &stats.stale_markers),
             count("observatory_push_requests_total", "Pushes applied.", &stats.pushes_ok),
             count("observatory_push_requests_failed_total", "Pushes refused.", &stats.pushes_failed),
             count("observatory_push_samples_total", "Samples of applied pushes.", &stats.push_samples),
@@ -110,6 +135,38 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
                 "observatory_refused_contradictory_total",
                 "Histograms that contradict themselves.",
                 &stats.refused_invalid_histogram,
+            ),
+        ]
+    });
+}
+
+/// What the collector of this host did.
+pub fn register_hosts(metrics: &Metrics, hosts: &Hosts) {
+    let stats = hosts.stats().clone();
+    let collecting = hosts.state() == HostsState::Collecting;
+    metrics.readings(move || {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        vec![
+            Reading::gauge(
+                "observatory_hosts_collecting",
+                "Whether this host is watched: 1, or 0 where it has no procfs.",
+                f64::from(u8::from(collecting)),
+            ),
+            Reading::counter("observatory_hosts_rounds_total", "Rounds of host metrics.", count(&stats.rounds)),
+            Reading::counter(
+                "observatory_hosts_rounds_failed_total",
+                "Rounds of host metrics that could not be stored.",
+                count(&stats.rounds_failed),
+            ),
+            Reading::counter(
+                "observatory_hosts_samples_total",
+                "Samples of host metrics stored.",
+                count(&stats.samples),
+            ),
+            Reading::counter(
+                "observatory_hosts_duration_seconds_total",
+                "Time spent collecting and storing host metrics.",
+                count(&stats.duration_us) / 1e6,
             ),
         ]
     });

@@ -12,6 +12,7 @@ mod error;
 mod known;
 mod listener;
 mod metrics;
+mod reload;
 mod run;
 
 pub use error::StartError;

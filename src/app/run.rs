@@ -1,19 +1,21 @@
 //! The life of the process: start in the direction data flows, serve, stop backwards.
 
-use super::{StartError, directory::DataDirectory, known, listener, metrics};
+use super::{StartError, directory::DataDirectory, known, listener, metrics, reload::Reloader};
 use crate::{
     api::{
-        About, Api, ApiConfig, Parts,
+        About, Api, ApiConfig, InForce, Parts, ReloadRequest,
         server::{Server, ServerMetrics, Timeouts},
         service,
     },
-    config::Config,
+    config::{Config, Feature},
+    hosts::{Hosts, HostsConfig, HostsState, Roots},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
         engine::{Engine, EngineConfig},
         limits::Limits,
     },
+    scrape::Manager,
     stdx::clock::{Clock, SystemClock},
     store::{
         Store,
@@ -22,22 +24,28 @@ use crate::{
     telemetry::{Metrics, build},
 };
 use anyhow::Context;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use parking_lot::RwLock;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Requests in hand when the signal came: as long as the service manager's own patience allows.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A round of host metrics takes milliseconds, but for a file system that does not answer.
+const HOSTS_STOP: Duration = Duration::from_secs(3);
 /// The store's last sync, after which nothing acknowledged can be lost anyway.
 const CLOSE: Duration = Duration::from_secs(10);
 /// Threads that serve; everything long runs elsewhere.
 const SERVING_THREADS: usize = 2;
 /// Threads for what blocks: queries (bounded by their own gate), large bodies, opening and closing.
 const BLOCKING_THREADS_MAX: usize = 64;
+/// A reload takes milliseconds; whoever asks beyond this waits for the others.
+const RELOADS_WAITING_MAX: usize = 16;
 /// Descriptors that are not connections: log, window files, small state.
 const DESCRIPTORS_KEPT: u64 = 512;
 
@@ -45,6 +53,8 @@ const DESCRIPTORS_KEPT: u64 = 512;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub config: Config,
+    /// Where the config came from, to be read again on SIGHUP.
+    pub config_file: Option<PathBuf>,
     pub insecure_public_http: bool,
     /// Arguments other than `--listen`, with a space in front, for messages with a line to copy.
     pub rest_of_line: String,
@@ -87,11 +97,12 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     let server = serve(&config, &api, listener, stop.clone());
     greet(&config, &directory, address);
 
+    let own = metrics.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let rooms = Rooms::open(&config, &directory, clock)?;
-        Ok::<_, anyhow::Error>((rooms, directory))
+        let rooms = Rooms::open(&config, &directory, clock, own)?;
+        Ok::<_, anyhow::Error>((rooms, directory, config))
     });
-    let (rooms, directory) = match opened.await.context("opening the store ended early")? {
+    let (rooms, directory, config) = match opened.await.context("opening the store ended early")? {
         Ok(opened) => opened,
         Err(error) => {
             stop.cancel();
@@ -100,21 +111,50 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     };
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
-    api.ready(rooms.parts());
+    let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    if let Some(hosts) = &rooms.hosts {
+        metrics::register_hosts(&metrics, hosts);
+    }
+    api.ready(rooms.parts(reload));
+    let (scrape, clock) = (rooms.scrape.clone(), rooms.clock.clone());
+    let mut reloader = Reloader::new(settings.config_file, config, address, scrape, api.clone(), clock, &metrics);
+    reloader.start().await;
     tracing::info!("Ready.");
 
-    let name = signals.next().await;
+    let name = wait_for_end(&mut signals, &mut requests, &mut reloader).await;
     tracing::info!("Stopping on {name}: requests in hand are answered first.");
     api.stopping();
     stop.cancel();
     tokio::select! {
         _ = server => {}
-        name = signals.next() => tracing::warn!("Stopping at once on a second {name}."),
+        name = signals.end() => tracing::warn!("Stopping at once on a second {name}."),
     }
+    rooms.scrape.stop().await;
     rooms.close().await;
     drop(directory);
     tracing::info!("Stopped.");
     Ok(())
+}
+
+/// Lives, reloading when asked; gives the name of the signal that ends it.
+async fn wait_for_end(
+    signals: &mut Signals,
+    requests: &mut mpsc::Receiver<ReloadRequest>,
+    reloader: &mut Reloader,
+) -> &'static str {
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Some(name) => return name,
+                // What is wrong with the file was logged.
+                None => drop(reloader.reload().await),
+            },
+            Some(request) = requests.recv() => {
+                // Who asked may be gone.
+                let _ = request.send(reloader.reload().await);
+            }
+        }
+    }
 }
 
 fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: CancellationToken) -> JoinHandle<()> {
@@ -133,10 +173,12 @@ struct Rooms {
     ingest: Ingest,
     jobs: Jobs,
     engine: Arc<Engine>,
+    hosts: Option<Hosts>,
+    scrape: Manager,
 }
 
 impl Rooms {
-    fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>) -> anyhow::Result<Rooms> {
+    fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>, own: Metrics) -> anyhow::Result<Rooms> {
         let options = Options {
             retention_ms: config.retention_ms,
             series_max: config.series_max,
@@ -148,22 +190,33 @@ impl Rooms {
         let ingest = Ingest::new(store.clone(), clock.clone(), IngestConfig::default());
         let jobs = Jobs::open(store.clone(), clock.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
-        Ok(Rooms { store, clock, ingest, jobs, engine })
+        let hosts = watch_host(config, &ingest, &clock)?;
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
+        Ok(Rooms { store, clock, ingest, jobs, engine, hosts, scrape })
     }
 
-    fn parts(&self) -> Parts {
+    fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
         let store: Arc<dyn Store> = self.store.clone();
         Parts {
             store,
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),
+            scrape: self.scrape.clone(),
+            reload,
             clock: self.clock.clone(),
         }
     }
 
     /// Backwards. Whatever takes too long is left: the log has everything that was acknowledged.
     async fn close(self) {
+        if let Some(hosts) = self.hosts {
+            let stopped = tokio::task::spawn_blocking(move || hosts.stop());
+            if tokio::time::timeout(HOSTS_STOP, stopped).await.is_err() {
+                tracing::warn!("The collector of this host did not stop in time; its last round may be lost.");
+            }
+        }
         let closed = tokio::task::spawn_blocking(move || {
             self.jobs.stop();
             self.store.close();
@@ -172,6 +225,19 @@ impl Rooms {
             tracing::warn!("The store did not close in time; the next start reads its log.");
         }
     }
+}
+
+/// Starts the collector of this host, unless the config says no.
+fn watch_host(config: &Config, ingest: &Ingest, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Hosts>> {
+    if !config.hosts.enabled {
+        return Ok(None);
+    }
+    let hosts_config = HostsConfig { interval_ms: config.hosts.interval_ms, roots: Roots::default() };
+    let hosts = Hosts::start(ingest, clock.clone(), hosts_config).context("start the collector of this host")?;
+    if hosts.state() == HostsState::NoProcfs {
+        tracing::info!("This host is not watched: there is no /proc to read.");
+    }
+    Ok(Some(hosts))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
@@ -184,7 +250,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         limits,
         lookback_ms: config.limits.query_lookback_delta_ms,
         syntax: config.parse_options(),
-        delayed_name_removal: config.delayed_name_removal(),
+        delayed_name_removal: config.features.contains(&Feature::DelayedNameRemoval),
         ..EngineConfig::default()
     }
 }
@@ -209,7 +275,7 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
     let flags: BTreeMap<String, String> = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     About {
         started_ms: clock.now_ms(),
-        config_yaml: config.to_yaml(),
+        in_force: RwLock::new(InForce { yaml: config.to_yaml(), reload_failed: false, since_ms: clock.now_ms() }),
         flags,
         retention_ms: config.retention_ms,
         data: directory.path().display().to_string(),
@@ -249,22 +315,37 @@ fn greet(config: &Config, directory: &DataDirectory, address: std::net::SocketAd
     }
 }
 
-/// The two signals that end a process in order.
+/// The signals that end a process in order, and the one that has it read its config again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next one that ends us; `None` where it asks for a reload.
+    async fn next(&mut self) -> Option<&'static str> {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
+        }
+    }
+
+    /// The name of the next one that ends us.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Some(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

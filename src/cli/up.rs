@@ -26,7 +26,8 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     if let Some(data) = arguments.data {
         config.data = data;
     }
-    let settings = Settings { config, insecure_public_http: arguments.insecure_public_http, rest_of_line };
+    let config_file = arguments.config;
+    let settings = Settings { config, config_file, insecure_public_http: arguments.insecure_public_http, rest_of_line };
     run(settings).map_err(|error| match &error {
         StartError::Refused(_) => Failure::wrong(error.to_string()),
         StartError::Failed(_) => Failure::failed(error.to_string()),

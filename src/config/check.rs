@@ -58,10 +58,10 @@ fn check_entry(entry: &Entry, tables: &[&[Key]], path: &str, problems: &mut Prob
     let here = join(path, &entry.key);
     let keys = tables.iter().copied().flatten();
     if let Some(key) = keys.clone().find(|key| key.name == entry.key) {
-        if let Some(consequence) = key.inactive {
-            problems.warn(&here, entry.line, format!("understood, but not active yet: {consequence}"));
-        }
-        return check(&entry.node, key.shape, &here, problems);
+        let Some(consequence) = key.inactive else { return check(&entry.node, key.shape, &here, problems) };
+        problems.warn(&here, entry.line, format!("understood, but not active yet: {consequence}"));
+        // What is said below it is part of what does nothing: one warning covers it.
+        return problems.without_warnings(|problems| check(&entry.node, key.shape, &here, problems));
     }
     let hint = match nearest(&entry.key, keys.clone().map(|key| key.name)) {
         Some(name) => format!("did you mean `{name}`?"),

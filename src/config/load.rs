@@ -204,12 +204,71 @@ storage:
 ",
         );
         let paths: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
-        let sections = ["global", "rule_files", "scrape_configs", "alerting", "remote_write", "storage.tsdb"];
+        let sections = [
+            "global.external_labels",
+            "rule_files",
+            "scrape_configs[0].relabel_configs",
+            "scrape_configs[0].kubernetes_sd_configs",
+            "alerting",
+            "remote_write",
+            "storage.tsdb",
+        ];
         assert_eq!(paths, sections);
         assert_eq!(
             loaded.warnings[2].to_string(),
-            "line 5: scrape_configs: understood, but not active yet: nothing is scraped"
+            "line 8: scrape_configs[0].relabel_configs: understood, but not active yet: targets keep the labels they \
+             are found with"
         );
+        let jobs = &loaded.config.scrape.jobs;
+        assert_eq!((jobs[0].interval_ms, jobs[0].timeout_ms, jobs[0].groups.len()), (15_000, 10_000, 1));
+        assert_eq!((jobs[1].honor_labels, jobs[1].limits.body_bytes), (true, 10 << 20));
+    }
+
+    #[test]
+    fn scrape_jobs_are_judged_as_prometheus_judges_them() {
+        let text = "\
+scrape_configs:
+  - job_name: a
+    scrape_interval: 5s
+    scrape_timeout: 6s
+    scrape_protocols: [PrometheusText0.0.4, PrometheusProto, Nonsense]
+  - job_name: b
+    basic_auth: {username: u, password: p, password_file: f}
+    bearer_token: t
+    tls_config: {cert_file: c}
+    static_configs: [{targets: ['http://x']}]
+  - job_name: a
+";
+        insta::assert_snapshot!(refused(text), @r#"
+        line 2: scrape_configs[0].scrape_protocols: `Nonsense` is no scrape protocol; known: OpenMetricsText1.0.0, OpenMetricsText0.0.1, PrometheusText1.0.0, PrometheusText0.0.4
+        line 4: scrape_configs[0].scrape_timeout: must be more than 0 and at most the interval, 5s
+        line 6: scrape_configs[1]: has more than one way to authenticate; keep one of basic_auth, authorization, bearer_token and bearer_token_file
+        line 7: scrape_configs[1].basic_auth: has both `password` and `password_file`
+        line 9: scrape_configs[1].tls_config: needs both a certificate and its key, or neither
+        line 10: scrape_configs[1].static_configs[0].targets[0]: "http://x" is not a valid hostname; write host:port; the rest goes into `scheme` and `metrics_path`
+        line 11: scrape_configs[2].job_name: `a` is the name of two jobs
+        "#);
+    }
+
+    #[test]
+    fn scrape_jobs_are_shown_as_they_read_back() {
+        let text = "\
+global: {scrape_interval: 5s}
+self_scrape: no
+scrape_configs:
+  - job_name: a b
+    params: {x: [1, 2]}
+    sample_limit: 5
+    authorization: {credentials: hush}
+    tls_config: {ca_file: ca.pem, insecure_skip_verify: true}
+    static_configs: [{targets: ['h:1', h], labels: {env: 'x y'}}]
+  - {job_name: c, scheme: https, basic_auth: {username: u, password_file: /p}, fallback_scrape_protocol: PrometheusText0.0.4}
+";
+        let config = loaded(text).config;
+        assert_eq!(config.scrape.own_interval_ms, None);
+        let shown = config.to_yaml();
+        assert!(!shown.contains("hush"), "{shown}");
+        assert_eq!(loaded(&shown.replace("<secret>", "hush")).config.scrape, config.scrape);
     }
 
     #[test]
@@ -218,7 +277,7 @@ storage:
         let text = format!(
             "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s}}\n\
              auth: {{tokens: [{{name: ci, sha256: '{hash}', scopes: [push, read]}}]}}\n\
-             features: [promql-experimental-functions]\n"
+             features: [promql-experimental-functions]\nhosts: {{enabled: false, interval: 5s}}\n"
         );
         let config = loaded(&text).config;
         assert_eq!(
@@ -246,6 +305,10 @@ storage:
           query_samples_max: 50000000
           query_lookback_delta: 5m
         features: [promql-experimental-functions]
+        hosts:
+          enabled: false
+          interval: 5s
+        self_scrape: true
         "#);
         assert!(!shown.contains(&hash));
         assert_eq!(loaded(&shown.replace("<secret>", &hash)).config.to_yaml(), shown);

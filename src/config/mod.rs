@@ -3,7 +3,7 @@
 //! 1. [`tree`] reads YAML and remembers the line of everything.
 //! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
 //!    known ones that do nothing yet are warnings.
-//! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`].
+//! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its jobs.
 //! 4. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force.
 //!
 //! Invariant: secrets are read, hashed and dropped; nothing here prints one.
@@ -14,9 +14,11 @@ mod problem;
 mod raw;
 mod resolve;
 mod schema;
+mod scrape;
 mod show;
 mod tree;
 
 pub use load::{Loaded, Refused, load, load_text};
 pub use problem::{Problem, Problems};
 pub use resolve::{Config, Feature, Limits, Token, parse_listen};
+pub use scrape::ScrapeJobs;

@@ -45,9 +45,26 @@ impl Problems {
         self.errors.push(Problem { path: path.to_owned(), line, message: message.into(), hint });
     }
 
+    /// Said once of a key, wherever in a list it stands: fifty jobs with it are one warning.
     pub fn warn(&mut self, path: &str, line: u64, message: impl Into<String>) {
-        self.warnings.push(Problem { path: path.to_owned(), line, message: message.into(), hint: None });
+        let message = message.into();
+        let is_same =
+            |known: &Problem| known.message == message && without_indexes(&known.path) == without_indexes(path);
+        if !self.warnings.iter().any(is_same) {
+            self.warnings.push(Problem { path: path.to_owned(), line, message, hint: None });
+        }
     }
+
+    /// What `work` warns of is not kept; its errors are.
+    pub fn without_warnings(&mut self, work: impl FnOnce(&mut Problems)) {
+        let kept = self.warnings.len();
+        work(self);
+        self.warnings.truncate(kept);
+    }
+}
+
+fn without_indexes(path: &str) -> String {
+    path.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
 
 /// The known name that `written` most resembles, where one is near enough to have been meant.

@@ -1,7 +1,7 @@
 //! The config as written: texts and numbers with their lines, nothing decided, nothing filled in.
 
 use super::{
-    check::parse_size,
+    check::{parse_bool, parse_size},
     tree::{Node, Value},
 };
 use crate::model::time::parse_duration_ms;
@@ -24,8 +24,13 @@ pub struct RawConfig {
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
     pub features: Vec<Located<String>>,
-    /// Of `scrape_configs`: each job's name, `None` where it is missing.
-    pub jobs: Vec<Located<Option<String>>>,
+    pub hosts_enabled: Option<Located<bool>>,
+    pub hosts_interval_ms: Option<Located<i64>>,
+    pub self_scrape: Option<bool>,
+    /// What jobs take where they say nothing themselves.
+    pub global: Option<Node>,
+    /// Of `scrape_configs`; read where it is resolved, for there are many keys and each has a default.
+    pub jobs: Vec<Node>,
     /// Of `remote_write` and `remote_read`: the section's name, index and whether it has a URL.
     pub remotes: Vec<Located<(&'static str, usize, bool)>>,
 }
@@ -73,14 +78,11 @@ impl RawConfig {
                 query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
             },
             features: tree.get("features").map(texts).unwrap_or_default(),
-            jobs: jobs
-                .filter(|job| matches!(job.value, Value::Map(_)))
-                .map(|job| {
-                    let name = text(Some(job), "job_name");
-                    let line = name.as_ref().map_or(job.line, |name| name.line);
-                    Located { value: name.map(|name| name.value), line }
-                })
-                .collect(),
+            hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
+            hosts_interval_ms: duration(tree.get("hosts"), "interval"),
+            self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
+            global: tree.get("global").cloned(),
+            jobs: jobs.filter(|job| matches!(job.value, Value::Map(_))).cloned().collect(),
             remotes: ["remote_write", "remote_read"].into_iter().flat_map(|section| remotes(tree, section)).collect(),
         }
     }

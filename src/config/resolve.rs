@@ -3,6 +3,7 @@
 use super::{
     problem::{Problems, nearest},
     raw::{Located, RawConfig, RawLimits, RawToken},
+    scrape::{self, ScrapeJobs},
 };
 use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
@@ -23,6 +24,10 @@ const RETENTION_MS_DEFAULT: i64 = 30 * 24 * 3_600_000;
 const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
 /// About 2 GiB of memory at 1 KiB each.
 const SERIES_MAX_DEFAULT: u64 = 2_000_000;
+/// That of most who run node_exporter; `rate(...[1m])` has four samples to work with.
+const HOSTS_INTERVAL_MS_DEFAULT: i64 = 15_000;
+/// A query looks back five minutes unless told otherwise: with less often than that, charts have holes.
+const HOSTS_INTERVAL_MS_BOUNDS: (i64, i64) = (1_000, 300_000);
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What the process runs with.
@@ -36,6 +41,15 @@ pub struct Config {
     pub tokens: Vec<Token>,
     pub limits: Limits,
     pub features: Vec<Feature>,
+    pub hosts: Hosts,
+    pub scrape: ScrapeJobs,
+}
+
+/// How this host itself is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hosts {
+    pub enabled: bool,
+    pub interval_ms: i64,
 }
 
 /// A token as configured, with what its secret hashes to.
@@ -111,11 +125,6 @@ impl Config {
         Keyring::new(self.tokens.iter().map(|token| token.key.clone()).collect())
     }
 
-    /// Whether functions leave the metric name for the end of the evaluation to remove.
-    pub fn delayed_name_removal(&self) -> bool {
-        self.features.contains(&Feature::DelayedNameRemoval)
-    }
-
     /// What the parser accepts beyond the stable language.
     pub fn parse_options(&self) -> ParseOptions {
         ParseOptions {
@@ -128,7 +137,7 @@ impl Config {
 
 /// Decides. `base` is the directory that relative paths start from: that of the file.
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
-    check_jobs(&raw, problems);
+    check_remotes(&raw, problems);
     let at_least = |raw: Option<Located<u64>>, default: u64, path: &str, problems: &mut Problems| match raw {
         Some(found) if found.value == 0 => {
             problems.error(path, found.line, "must be at least 1");
@@ -136,7 +145,9 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         }
         found => found.map_or(default, |found| found.value),
     };
+    let scrape = scrape::resolve(&raw, base, problems);
     Config {
+        scrape,
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
@@ -144,6 +155,10 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
         features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),
+        hosts: Hosts {
+            enabled: raw.hosts_enabled.is_none_or(|found| found.value),
+            interval_ms: resolve_hosts_interval(raw.hosts_interval_ms, problems),
+        },
     }
 }
 
@@ -182,37 +197,54 @@ fn resolve_retention(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 
     raw.value
 }
 
+fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
+    let print = |ms: &i64| format_duration_ms(*ms);
+    within(raw, "hosts.interval", HOSTS_INTERVAL_MS_BOUNDS, HOSTS_INTERVAL_MS_DEFAULT, print, problems)
+}
+
 fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
     let default = Limits::default();
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let number = |raw, name, bounds, default, problems: &mut Problems| {
-        within(raw, name, bounds, default, u64::to_string, problems)
+    let number = |raw, path, bounds, default, problems: &mut Problems| {
+        within(raw, path, bounds, default, u64::to_string, problems)
     };
-    let time = |raw, name, bounds, default, problems: &mut Problems| {
-        within(raw, name, bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
+    let time = |raw, path, bounds, default, problems: &mut Problems| {
+        within(raw, path, bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
     };
     let connections_max = default.connections_max as u64;
     let body_bytes_max = default.body_bytes_max as u64;
     Limits {
-        connections_max: size(number(raw.connections_max, "connections_max", (16, 1 << 20), connections_max, problems)),
+        connections_max: size(number(
+            raw.connections_max,
+            "limits.connections_max",
+            (16, 1 << 20),
+            connections_max,
+            problems,
+        )),
         body_bytes_max: size(number(
             raw.body_bytes_max,
-            "body_bytes_max",
+            "limits.body_bytes_max",
             (1 << 10, 1 << 30),
             body_bytes_max,
             problems,
         )),
-        query_timeout_ms: time(raw.query_timeout_ms, "query_timeout", (1, DAY_MS), default.query_timeout_ms, problems),
+        query_timeout_ms: time(
+            raw.query_timeout_ms,
+            "limits.query_timeout",
+            (1, DAY_MS),
+            default.query_timeout_ms,
+            problems,
+        ),
         query_samples_max: number(
             raw.query_samples_max,
-            "query_samples_max",
+            "limits.query_samples_max",
             (1, u64::MAX),
             default.query_samples_max,
             problems,
         ),
         query_lookback_delta_ms: time(
             raw.query_lookback_delta_ms,
-            "query_lookback_delta",
+            "limits.query_lookback_delta",
             (1, 365 * DAY_MS),
             default.query_lookback_delta_ms,
             problems,
@@ -223,7 +255,7 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
 /// The limit as written, where it is within its bounds (inclusive); else the default, and a mistake is reported.
 fn within<T: PartialOrd + Copy>(
     raw: Option<Located<T>>,
-    name: &str,
+    path: &str,
     (least, most): (T, T),
     default: T,
     print: impl Fn(&T) -> String,
@@ -232,7 +264,7 @@ fn within<T: PartialOrd + Copy>(
     let Some(found) = raw else { return default };
     if found.value < least || found.value > most {
         let message = format!("must be between {} and {}, got {}", print(&least), print(&most), print(&found.value));
-        problems.error(&format!("limits.{name}"), found.line, message);
+        problems.error(path, found.line, message);
     }
     found.value
 }
@@ -345,18 +377,7 @@ fn read_token(path: &Path) -> Result<String, String> {
 }
 
 /// What Prometheus itself would refuse in sections that are not active yet: better said now than when they are.
-fn check_jobs(raw: &RawConfig, problems: &mut Problems) {
-    let mut names = HashSet::new();
-    for (index, job) in raw.jobs.iter().enumerate() {
-        let path = format!("scrape_configs[{index}]");
-        match &job.value {
-            None => problems.error_with_hint(&path, job.line, "has no job_name", "add `job_name:`"),
-            Some(name) if !names.insert(name) => {
-                problems.error(&format!("{path}.job_name"), job.line, format!("`{name}` is the name of two jobs"));
-            }
-            Some(_) => {}
-        }
-    }
+fn check_remotes(raw: &RawConfig, problems: &mut Problems) {
     for remote in &raw.remotes {
         if let (section, index, false) = remote.value {
             problems.error_with_hint(&format!("{section}[{index}]"), remote.line, "has no url", "add `url:`");

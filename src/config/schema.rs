@@ -49,7 +49,11 @@ const OURS: &[Key] = &[
     key("auth", Map(&[AUTH])),
     key("limits", Map(&[LIMITS])),
     key("features", Texts),
+    key("hosts", Map(&[HOSTS])),
+    key("self_scrape", Bool),
 ];
+
+const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 
@@ -64,11 +68,11 @@ const LIMITS: &[Key] = &[
 ];
 
 const PROMETHEUS: &[Key] = &[
-    inactive("global", Map(&[GLOBAL]), "its defaults serve scraping and rules, which do not run yet"),
+    key("global", Map(&[GLOBAL])),
     inactive("runtime", Map(&[&[key("gogc", Whole)]]), "it tunes a garbage collector, and there is none here"),
     inactive("rule_files", Texts, "no rule is evaluated"),
-    inactive("scrape_config_files", Texts, "nothing is scraped"),
-    inactive("scrape_configs", List(&Map(&[SCRAPE, HTTP, DISCOVERY])), "nothing is scraped"),
+    inactive("scrape_config_files", Texts, "what is in these files is not scraped; write it under `scrape_configs`"),
+    key("scrape_configs", List(&Map(&[SCRAPE, HTTP, DISCOVERY]))),
     inactive("alerting", Map(&[ALERTING]), "no alert is sent"),
     inactive("remote_write", List(&Map(&[REMOTE_WRITE, HTTP])), "nothing is sent on to another store"),
     inactive("remote_read", List(&Map(&[REMOTE_READ, HTTP])), "no other store is asked"),
@@ -100,27 +104,33 @@ const SCHEME: Shape = OneOf(&["http", "https"]);
 const NAME_VALIDATION: Shape = OneOf(&["utf8", "legacy"]);
 const NAME_ESCAPING: Shape = OneOf(&["allow-utf-8", "underscores", "dots", "values"]);
 
+/// Why the keys of native histograms do nothing.
+const NATIVE: &str = "native histograms come in protobuf alone, which targets are not asked for";
+
+/// Why every way to find targets but one does nothing.
+const DISCOVERED: &str = "no target is found this way; write targets under `static_configs`";
+
 const GLOBAL: &[Key] = &[
     key("scrape_interval", Duration),
     key("scrape_timeout", Duration),
     key("scrape_protocols", PROTOCOLS),
-    key("evaluation_interval", Duration),
-    key("rule_query_offset", Duration),
-    key("query_log_file", Text),
-    key("scrape_failure_log_file", Text),
-    key("external_labels", TextMap),
+    inactive("evaluation_interval", Duration, "no rule is evaluated"),
+    inactive("rule_query_offset", Duration, "no rule is evaluated"),
+    inactive("query_log_file", Text, "queries are not logged to a file"),
+    inactive("scrape_failure_log_file", Text, "failures are in the log and on the targets page"),
+    inactive("external_labels", TextMap, "nothing is sent on that would carry them"),
     key("body_size_limit", Size),
     key("sample_limit", Whole),
     key("target_limit", Whole),
     key("label_limit", Whole),
     key("label_name_length_limit", Whole),
     key("label_value_length_limit", Whole),
-    key("keep_dropped_targets", Whole),
-    key("metric_name_validation_scheme", NAME_VALIDATION),
-    key("metric_name_escaping_scheme", NAME_ESCAPING),
-    key("scrape_native_histograms", Bool),
-    key("convert_classic_histograms_to_nhcb", Bool),
-    key("always_scrape_classic_histograms", Bool),
+    inactive("keep_dropped_targets", Whole, "no target is dropped before relabelling works"),
+    inactive("metric_name_validation_scheme", NAME_VALIDATION, "every UTF-8 name is accepted"),
+    inactive("metric_name_escaping_scheme", NAME_ESCAPING, "names are asked for unescaped"),
+    inactive("scrape_native_histograms", Bool, NATIVE),
+    inactive("convert_classic_histograms_to_nhcb", Bool, NATIVE),
+    inactive("always_scrape_classic_histograms", Bool, NATIVE),
     key("extra_scrape_metrics", Bool),
 ];
 
@@ -130,9 +140,9 @@ const SCRAPE: &[Key] = &[
     key("scrape_timeout", Duration),
     key("scrape_protocols", PROTOCOLS),
     key("fallback_scrape_protocol", Text),
-    key("scrape_native_histograms", Bool),
-    key("always_scrape_classic_histograms", Bool),
-    key("convert_classic_histograms_to_nhcb", Bool),
+    inactive("scrape_native_histograms", Bool, NATIVE),
+    inactive("always_scrape_classic_histograms", Bool, NATIVE),
+    inactive("convert_classic_histograms_to_nhcb", Bool, NATIVE),
     key("metrics_path", Text),
     key("honor_labels", Bool),
     key("honor_timestamps", Bool),
@@ -140,21 +150,21 @@ const SCRAPE: &[Key] = &[
     key("scheme", SCHEME),
     key("params", Any),
     key("enable_compression", Bool),
-    key("scrape_failure_log_file", Text),
+    inactive("scrape_failure_log_file", Text, "failures are in the log and on the targets page"),
     key("body_size_limit", Size),
     key("sample_limit", Whole),
     key("label_limit", Whole),
     key("label_name_length_limit", Whole),
     key("label_value_length_limit", Whole),
     key("target_limit", Whole),
-    key("native_histogram_bucket_limit", Whole),
-    key("native_histogram_min_bucket_factor", Number),
-    key("keep_dropped_targets", Whole),
-    key("metric_name_validation_scheme", NAME_VALIDATION),
-    key("metric_name_escaping_scheme", NAME_ESCAPING),
+    inactive("native_histogram_bucket_limit", Whole, NATIVE),
+    inactive("native_histogram_min_bucket_factor", Number, NATIVE),
+    inactive("keep_dropped_targets", Whole, "no target is dropped before relabelling works"),
+    inactive("metric_name_validation_scheme", NAME_VALIDATION, "every UTF-8 name is accepted"),
+    inactive("metric_name_escaping_scheme", NAME_ESCAPING, "names are asked for unescaped"),
     key("extra_scrape_metrics", Bool),
-    key("relabel_configs", RELABEL),
-    key("metric_relabel_configs", RELABEL),
+    inactive("relabel_configs", RELABEL, "targets keep the labels they are found with"),
+    inactive("metric_relabel_configs", RELABEL, "series are stored as the targets show them"),
 ];
 
 const RELABEL: Shape = List(&Map(&[&[
@@ -176,8 +186,8 @@ const TLS: Shape = Map(&[&[
     key("key_file", Text),
     key("server_name", Text),
     key("insecure_skip_verify", Bool),
-    key("min_version", Text),
-    key("max_version", Text),
+    inactive("min_version", Text, "TLS 1.2 and 1.3 are spoken"),
+    inactive("max_version", Text, "TLS 1.2 and 1.3 are spoken"),
 ]]);
 
 const PROXY: &[Key] = &[
@@ -193,15 +203,15 @@ const HTTP: &[Key] = &[
         Map(&[&[key("username", Text), key("username_file", Text), key("password", Text), key("password_file", Text)]]),
     ),
     key("authorization", Map(&[&[key("type", Text), key("credentials", Text), key("credentials_file", Text)]])),
-    key("oauth2", Map(&[OAUTH2, PROXY])),
+    inactive("oauth2", Map(&[OAUTH2, PROXY]), "no token is fetched, requests go without"),
     key("follow_redirects", Bool),
-    key("enable_http2", Bool),
+    inactive("enable_http2", Bool, "requests are HTTP/1.1"),
     key("tls_config", TLS),
-    key("proxy_url", Text),
-    key("no_proxy", Text),
-    key("proxy_from_environment", Bool),
-    key("proxy_connect_header", Any),
-    key("http_headers", Any),
+    inactive("proxy_url", Text, "requests go directly to the target"),
+    inactive("no_proxy", Text, "requests go directly to the target"),
+    inactive("proxy_from_environment", Bool, "requests go directly to the target"),
+    inactive("proxy_connect_header", Any, "requests go directly to the target"),
+    inactive("http_headers", Any, "these headers are not sent"),
     key("bearer_token", Text),
     key("bearer_token_file", Text),
 ];
@@ -221,38 +231,43 @@ const STATIC: Shape = List(&Map(&[&[key("targets", Texts), key("labels", TextMap
 /// Ways to find targets. What a cloud's own way may hold is checked when that way works.
 const DISCOVERY: &[Key] = &[
     key("static_configs", STATIC),
-    key("file_sd_configs", List(&Map(&[&[key("files", Texts), key("refresh_interval", Duration)]]))),
-    key("http_sd_configs", List(&Map(&[&[key("url", Text), key("refresh_interval", Duration)], HTTP]))),
-    key(
+    inactive("file_sd_configs", List(&Map(&[&[key("files", Texts), key("refresh_interval", Duration)]])), DISCOVERED),
+    inactive(
+        "http_sd_configs",
+        List(&Map(&[&[key("url", Text), key("refresh_interval", Duration)], HTTP])),
+        DISCOVERED,
+    ),
+    inactive(
         "dns_sd_configs",
         List(&Map(&[&[key("names", Texts), key("type", Text), key("port", Whole), key("refresh_interval", Duration)]])),
+        DISCOVERED,
     ),
-    key("docker_sd_configs", List(&Any)),
-    key("dockerswarm_sd_configs", List(&Any)),
-    key("azure_sd_configs", List(&Any)),
-    key("consul_sd_configs", List(&Any)),
-    key("digitalocean_sd_configs", List(&Any)),
-    key("ec2_sd_configs", List(&Any)),
-    key("eureka_sd_configs", List(&Any)),
-    key("gce_sd_configs", List(&Any)),
-    key("hetzner_sd_configs", List(&Any)),
-    key("ionos_sd_configs", List(&Any)),
-    key("kubernetes_sd_configs", List(&Any)),
-    key("kuma_sd_configs", List(&Any)),
-    key("lightsail_sd_configs", List(&Any)),
-    key("linode_sd_configs", List(&Any)),
-    key("marathon_sd_configs", List(&Any)),
-    key("nerve_sd_configs", List(&Any)),
-    key("nomad_sd_configs", List(&Any)),
-    key("openstack_sd_configs", List(&Any)),
-    key("ovhcloud_sd_configs", List(&Any)),
-    key("puppetdb_sd_configs", List(&Any)),
-    key("scaleway_sd_configs", List(&Any)),
-    key("serverset_sd_configs", List(&Any)),
-    key("stackit_sd_configs", List(&Any)),
-    key("triton_sd_configs", List(&Any)),
-    key("uyuni_sd_configs", List(&Any)),
-    key("vultr_sd_configs", List(&Any)),
+    inactive("docker_sd_configs", List(&Any), DISCOVERED),
+    inactive("dockerswarm_sd_configs", List(&Any), DISCOVERED),
+    inactive("azure_sd_configs", List(&Any), DISCOVERED),
+    inactive("consul_sd_configs", List(&Any), DISCOVERED),
+    inactive("digitalocean_sd_configs", List(&Any), DISCOVERED),
+    inactive("ec2_sd_configs", List(&Any), DISCOVERED),
+    inactive("eureka_sd_configs", List(&Any), DISCOVERED),
+    inactive("gce_sd_configs", List(&Any), DISCOVERED),
+    inactive("hetzner_sd_configs", List(&Any), DISCOVERED),
+    inactive("ionos_sd_configs", List(&Any), DISCOVERED),
+    inactive("kubernetes_sd_configs", List(&Any), DISCOVERED),
+    inactive("kuma_sd_configs", List(&Any), DISCOVERED),
+    inactive("lightsail_sd_configs", List(&Any), DISCOVERED),
+    inactive("linode_sd_configs", List(&Any), DISCOVERED),
+    inactive("marathon_sd_configs", List(&Any), DISCOVERED),
+    inactive("nerve_sd_configs", List(&Any), DISCOVERED),
+    inactive("nomad_sd_configs", List(&Any), DISCOVERED),
+    inactive("openstack_sd_configs", List(&Any), DISCOVERED),
+    inactive("ovhcloud_sd_configs", List(&Any), DISCOVERED),
+    inactive("puppetdb_sd_configs", List(&Any), DISCOVERED),
+    inactive("scaleway_sd_configs", List(&Any), DISCOVERED),
+    inactive("serverset_sd_configs", List(&Any), DISCOVERED),
+    inactive("stackit_sd_configs", List(&Any), DISCOVERED),
+    inactive("triton_sd_configs", List(&Any), DISCOVERED),
+    inactive("uyuni_sd_configs", List(&Any), DISCOVERED),
+    inactive("vultr_sd_configs", List(&Any), DISCOVERED),
 ];
 
 const ALERTING: &[Key] =

@@ -1,7 +1,10 @@
 //! The config in force, as YAML: what was written and the defaults of what was not, secrets redacted.
 
 use super::resolve::{Config, Token};
-use crate::model::time::format_duration_ms;
+use crate::{
+    model::time::format_duration_ms,
+    scrape::{Auth, JobConfig, Secret, Tls},
+};
 use std::fmt::Write;
 
 /// What stands in place of a secret.
@@ -37,7 +40,16 @@ impl Config {
         writeln!(out, "  query_samples_max: {}", limits.query_samples_max)?;
         writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
         let features: Vec<&str> = self.features.iter().map(|feature| feature.as_str()).collect();
-        writeln!(out, "features: [{}]", features.join(", "))
+        writeln!(out, "features: [{}]", features.join(", "))?;
+        writeln!(out, "hosts:")?;
+        writeln!(out, "  enabled: {}", self.hosts.enabled)?;
+        writeln!(out, "  interval: {}", format_duration_ms(self.hosts.interval_ms))?;
+        writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
+        if !self.scrape.jobs.is_empty() {
+            writeln!(out, "scrape_configs:")?;
+            self.scrape.jobs.iter().try_for_each(|job| write_job(out, job))?;
+        }
+        Ok(())
     }
 }
 
@@ -49,6 +61,104 @@ fn write_token(out: &mut String, token: &Token) -> std::fmt::Result {
     }
     let scopes: Vec<&str> = token.key.scopes.iter().map(|scope| scope.as_str()).collect();
     writeln!(out, "      scopes: [{}]", scopes.join(", "))
+}
+
+fn write_job(out: &mut String, job: &JobConfig) -> std::fmt::Result {
+    writeln!(out, "  - job_name: {}", quoted(&job.name))?;
+    writeln!(out, "    scrape_interval: {}", format_duration_ms(job.interval_ms))?;
+    writeln!(out, "    scrape_timeout: {}", format_duration_ms(job.timeout_ms))?;
+    let protocols: Vec<&str> = job.protocols.iter().map(|protocol| protocol.as_str()).collect();
+    writeln!(out, "    scrape_protocols: [{}]", protocols.join(", "))?;
+    if let Some(fallback) = job.fallback {
+        writeln!(out, "    fallback_scrape_protocol: {}", fallback.as_str())?;
+    }
+    writeln!(out, "    scheme: {}", job.scheme.as_str())?;
+    writeln!(out, "    metrics_path: {}", quoted(&job.metrics_path))?;
+    if !job.params.is_empty() {
+        writeln!(out, "    params:")?;
+        for (name, values) in &job.params {
+            let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+            writeln!(out, "      {}: [{}]", quoted(name), values.join(", "))?;
+        }
+    }
+    for (key, value) in [
+        ("honor_labels", job.honor_labels),
+        ("honor_timestamps", job.honor_timestamps),
+        ("track_timestamps_staleness", job.track_timestamps_staleness),
+        ("enable_compression", job.compression),
+        ("follow_redirects", job.follow_redirects),
+        ("extra_scrape_metrics", job.extra_metrics),
+    ] {
+        writeln!(out, "    {key}: {value}")?;
+    }
+    let limits = &job.limits;
+    for (key, limit) in [
+        ("body_size_limit", limits.body_bytes),
+        ("sample_limit", limits.samples),
+        ("label_limit", limits.labels),
+        ("label_name_length_limit", limits.label_name_bytes),
+        ("label_value_length_limit", limits.label_value_bytes),
+        ("target_limit", limits.targets),
+    ] {
+        if limit > 0 {
+            writeln!(out, "    {key}: {limit}")?;
+        }
+    }
+    write_auth(out, job)?;
+    write_tls(out, &job.tls)?;
+    writeln!(out, "    static_configs:{}", if job.groups.is_empty() { " []" } else { "" })?;
+    for group in &job.groups {
+        let targets: Vec<String> = group.targets.iter().map(|target| quoted(target)).collect();
+        writeln!(out, "      - targets: [{}]", targets.join(", "))?;
+        if !group.labels.is_empty() {
+            writeln!(out, "        labels:")?;
+        }
+        for (name, value) in &group.labels {
+            writeln!(out, "          {}: {}", quoted(name), quoted(value))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_auth(out: &mut String, job: &JobConfig) -> std::fmt::Result {
+    match &job.auth {
+        None => Ok(()),
+        Some(Auth::Basic { username, password }) => {
+            writeln!(out, "    basic_auth:")?;
+            match username {
+                // A name is no secret.
+                Secret::Text(name) => writeln!(out, "      username: {}", quoted(name))?,
+                file => write_secret(out, "username", Some(file))?,
+            }
+            write_secret(out, "password", Some(password))
+        }
+        Some(Auth::Header { kind, credentials }) => {
+            writeln!(out, "    authorization:\n      type: {}", quoted(kind))?;
+            write_secret(out, "credentials", Some(credentials))
+        }
+    }
+}
+
+fn write_tls(out: &mut String, tls: &Tls) -> std::fmt::Result {
+    if *tls == Tls::default() {
+        return Ok(());
+    }
+    writeln!(out, "    tls_config:")?;
+    for (key, secret) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
+        write_secret(out, key, secret.as_ref())?;
+    }
+    if let Some(name) = &tls.server_name {
+        writeln!(out, "      server_name: {}", quoted(name))?;
+    }
+    writeln!(out, "      insecure_skip_verify: {}", tls.insecure_skip_verify)
+}
+
+fn write_secret(out: &mut String, key: &str, secret: Option<&Secret>) -> std::fmt::Result {
+    match secret {
+        None => Ok(()),
+        Some(Secret::Text(_)) => writeln!(out, "      {key}: {REDACTED}"),
+        Some(Secret::File(file)) => writeln!(out, "      {key}_file: {}", quoted(&file.to_string_lossy())),
+    }
 }
 
 /// Plain where YAML reads it back as the same text, else as a JSON text, which is YAML as well.

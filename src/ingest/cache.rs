@@ -19,7 +19,10 @@ const SHARDS: usize = 16;
 /// The two halves of a hash. Two numbers, because one of 128 bits would be padded to 16 bytes beside the id.
 pub(super) type Key = (u64, u64);
 
-type Map = HashMap<Key, SeriesId, BuildHasherDefault<KeyHasher>>;
+type Map = HashMap<Key, SeriesId, BuildKeyHasher>;
+
+/// For maps by [`Key`].
+pub(super) type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
 
 /// Known series by key, bounded.
 pub(super) struct SeriesCache {
@@ -97,8 +100,8 @@ fn shard_of(key: Key) -> usize {
 }
 
 /// Keys are hashes already.
-#[derive(Default)]
-struct KeyHasher(u64);
+#[derive(Debug, Default)]
+pub(super) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {

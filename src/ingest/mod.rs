@@ -5,22 +5,30 @@
 //!    [`IngestConfig`] exclude, writes one batch and waits for its ticket.
 //! 3. [`gateway`] keeps push groups: what a job pushed last, as open runs, until it is replaced or deleted. One push is
 //!    one atomic record of runs and group state.
-//! 4. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
+//! 4. [`InternalSource`] takes rounds of samples from inside the process, such as the host's.
+//! 5. [`Scrape`] takes what one target said, sample by sample, against the memory of what it said before: a known series
+//!    costs one hash, one that vanished gets its staleness marker.
+//! 6. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
 //!
-//! Invariant: an `Ok` means durable. Nothing here knows PromQL or HTTP, and nobody outside calls `Appendable::append`.
+//! Invariant: an `Ok` to a request means durable; only a scrape has a ticket to look at later, since nobody waits for its
+//! answer. Nothing here knows PromQL or HTTP, and nobody outside calls `Appendable::append`.
 
 mod cache;
 mod config;
 mod error;
 pub mod gateway;
+mod internal;
 pub mod metadata;
 mod remote_write;
+mod scrape;
 mod service;
 mod stats;
 
 pub use config::IngestConfig;
 pub use error::IngestError;
 pub use gateway::{BodyFormat, Grouping, GroupingError, PushRequest};
+pub use internal::{Family, InternalSource, RoundReport};
 pub use remote_write::WriteReport;
+pub use scrape::{Scrape, ScrapeCounts, ScrapeMemory};
 pub use service::Ingest;
 pub use stats::{Count, IngestStats};

@@ -40,6 +40,9 @@ pub struct IngestStats {
     /// Writes of which something was refused, or everything.
     pub writes_failed: Count,
     pub series_cache_misses: Count,
+    /// Of scrapes.
+    pub scrape_samples: Count,
+    pub stale_markers: Count,
     pub pushes_ok: Count,
     pub pushes_failed: Count,
     pub push_samples: Count,

@@ -20,6 +20,7 @@ use crate::{
     store::Queryable,
 };
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -149,7 +150,9 @@ impl Engine {
             options.stats,
         ));
         let mut timings = Timings { queue: queued - begin, ..Timings::default() };
-        let value = evaluate(&context, query, &expr, asked, &mut timings)?;
+        // A bug in one expression must cost its query, not the thread that asked.
+        let value = catch_unwind(AssertUnwindSafe(|| evaluate(&context, query, &expr, asked, &mut timings)))
+            .unwrap_or_else(|_| Err(QueryError::unexpected()))?;
         drop(turn);
         timings.total = begin.elapsed();
         let (warnings, infos) = context.annotations.texts(query);
@@ -284,7 +287,7 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     let delayed = context.semantics.delayed_name_removal;
     let mut matrix = Vec::new();
     context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
-        for index in 0..range.source.len() {
+        for index in 0..range.source.series() {
             let mut samples = Samples::default();
             range.source.read(index, &mut samples, scratch)?;
             let samples = range.cut(&samples)?;
@@ -302,3 +305,6 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     timings.evaluation = begin.elapsed();
     Ok(Value::Matrix(matrix))
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,10 @@ impl QueryError {
     pub(super) fn execution(text: impl Into<String>) -> QueryError {
         QueryError::Execution(text.into())
     }
+
+    pub(super) fn unexpected() -> QueryError {
+        QueryError::execution("the evaluation failed unexpectedly; please report the query")
+    }
 }
 
 /// Tells a running query to stop; clones share the state.

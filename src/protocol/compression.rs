@@ -68,7 +68,10 @@ pub fn decompress(
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     match encoding {
-        Encoding::Gzip => read_all(MultiGzDecoder::new(input), encoding, input.len(), limits, out),
+        Encoding::Gzip => {
+            reserve_announced(input, limits, out);
+            read_all(MultiGzDecoder::new(input), encoding, input.len(), limits, out)
+        }
         Encoding::Deflate if is_zlib(input) => read_all(ZlibDecoder::new(input), encoding, input.len(), limits, out),
         Encoding::Deflate => read_all(DeflateDecoder::new(input), encoding, input.len(), limits, out),
         Encoding::SnappyFramed => read_all(snap::read::FrameDecoder::new(input), encoding, input.len(), limits, out),
@@ -104,6 +107,14 @@ fn snappy_block(input: &[u8], limits: &DecodeLimits, out: &mut Vec<u8>) -> Resul
     let written = snap::raw::Decoder::new().decompress(input, out).map_err(|e| corrupt(encoding, e))?;
     out.truncate(written);
     Ok(())
+}
+
+/// Makes room in one piece for what the end of a gzip body announces: growing step by step copies, and leaves two to
+/// three times the memory behind. A lie reserves no more than the limits allow, and only what is written is resident.
+fn reserve_announced(input: &[u8], limits: &DecodeLimits, out: &mut Vec<u8>) {
+    let Some(announced) = input.last_chunk().map(|length| u32::from_le_bytes(*length) as usize) else { return };
+    out.clear();
+    out.reserve_exact(announced.min(allowed(input.len(), limits).0) + STEP_BYTES);
 }
 
 fn read_all(

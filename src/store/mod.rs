@@ -5,7 +5,7 @@
 //! 2. [`Queryable`] finds series by matchers and reads them into the caller's columns.
 //! 3. [`StateStore`] reads back the small state (push groups, cursors, jobs) that batches changed.
 //! 4. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
-//!    [`mirror`], [`kv`] the only user of sled.
+//!    [`mirror`], [`kv`] the only user of redb.
 //!
 //! Invariant: samples come through `ingest` alone; nothing here knows PromQL, HTTP or a wire format.
 

@@ -10,5 +10,7 @@ cat > "$data.yml" <<YML
 storage:
   retention: 100y
 features: [promql-experimental-functions, promql-extended-range-selectors, promql-binop-fill-modifiers, promql-delayed-name-removal]
+self_scrape: false
+hosts: {enabled: false}
 YML
 exec "$top/target/release/observatory" up --listen "127.0.0.1:$port" --data "$data" --config "$data.yml"

@@ -4,6 +4,8 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`hosts`]: the host we run on, beside node_exporter.
+//! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
@@ -17,8 +19,10 @@ mod auth;
 mod bad_input;
 mod clients;
 mod grafana;
+mod hosts;
 mod lifecycle;
 mod promql;
 mod protocol;
 mod push;
+mod scrape;
 mod write;

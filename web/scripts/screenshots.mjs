@@ -17,7 +17,7 @@ const PAGES = {
   ...(all ? { targets: 'targets', metrics: 'explore/metrics?name=http_requests_total', cardinality: 'explore/metrics?tab=cardinality', table: `explore?${QUERIES}&view=table`, raw: `explore?${QUERIES}&view=raw`, error: 'explore?q=rate(http_requests_total[5m)', config: 'status?tab=config', storage: 'status?tab=storage', jobs: 'status?tab=jobs', unknown: 'nothing' } : {}),
 };
 
-const server = await startServer();
+const server = await startServer('hosts:\n  enabled: false\n');
 const browser = await startBrowser();
 try {
   const shoot = async (name, theme, path, size = { width: 1280, height: 800 }) => {

@@ -1,6 +1,7 @@
 //! What every request passes on its way in, from the outside in.
 //!
-//! 1. [`outer`]: a panic becomes an answer, answers are compressed, paths are cleaned, headers for browsers added.
+//! 1. [`outer`]: a panic becomes an answer, answers are compressed, paths are cleaned, headers for browsers added,
+//!    and what is left of a body is taken.
 //! 2. [`guard`]: for each row of the route table its methods, the origin of writes, and who is asking.
 
 pub mod guard;

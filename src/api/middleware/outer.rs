@@ -5,13 +5,27 @@ use crate::api::{
     router::Pages,
 };
 use axum::{
-    body::Body,
+    body::{Body, Bytes, to_bytes},
     extract::Request,
     http::{HeaderValue, Method, Response, StatusCode, Uri, header, uri::PathAndQuery},
     middleware::Next,
     response::IntoResponse,
 };
-use std::any::Any;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use std::{
+    any::Any,
+    ops::Not,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// What a refused request may still send; more is not worth reading for one connection less.
+const LEFT_BYTES_MAX: usize = 64 << 10;
+const LEFT_TIME: Duration = Duration::from_secs(1);
 
 /// Where browsers of other origins may read.
 const READABLE: &str = "/api/v1/";
@@ -78,6 +92,62 @@ pub async fn headers(request: Request, next: Next) -> Response<Body> {
         }
     }
     response
+}
+
+/// Takes what a handler left of a request's body, where that is little, so that the connection can go on; where it is
+/// more, says that the connection ends, so that the client does not send its next request into the void.
+pub async fn finish_body(request: Request, next: Next) -> Response<Body> {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let left = Arc::new(Mutex::new(None));
+    let lent = left.clone();
+    let request = request.map(|body| Body::new(Lent { body: Some(body), left: lent }));
+    let mut response = next.run(request).await;
+    let body = left.lock().take();
+    if let Some(body) = body
+        && timeout(LEFT_TIME, to_bytes(body, LEFT_BYTES_MAX)).await.is_ok_and(|read| read.is_ok()).not()
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A body that is given back when it is dropped before its end.
+struct Lent {
+    body: Option<Body>,
+    left: Arc<Mutex<Option<Body>>>,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.left.lock() = self.body.take().filter(|body| !body.is_end_stream());
+    }
 }
 
 /// What a request that panicked is answered with; the panic itself is in the log.

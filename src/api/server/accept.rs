@@ -19,6 +19,9 @@ use tower::Service;
 /// Between tries to accept while file descriptors are short: those in use end, and each end frees one.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
+/// While no more than this part of the connections is taken, each may hold more memory.
+const ROOMY_PART: usize = 8;
+
 /// What is counted of connections.
 #[derive(Clone)]
 pub struct ServerMetrics {
@@ -73,9 +76,10 @@ impl Server {
             // Answers are written whole, so waiting for more to send with them gains nothing.
             let _ = stream.set_nodelay(true);
             let phase = Phase::begin(self.timeouts, slot);
+            let roomy = slots.taken() <= self.connections_max / ROOMY_PART;
             let (service, stop, cut, ended) = (service.clone(), stop.clone(), cut.clone(), self.metrics.ended.clone());
             tasks.spawn(async move {
-                let end = cut.run_until_cancelled(serve(stream, phase, service, stop)).await;
+                let end = cut.run_until_cancelled(serve(stream, phase, service, stop, roomy)).await;
                 ended.with_label_values(&[name(end.unwrap_or(End::Failed))]).inc();
             });
         }

@@ -3,7 +3,8 @@
 use super::phase::Phase;
 use axum::{
     body::{Body, Bytes},
-    http::{Request, Response},
+    http::{Request, Response, StatusCode, header},
+    response::IntoResponse,
 };
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -28,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 /// All headers of a request and its target. Browsers, Grafana and proxies together stay below 8 KiB.
-pub const HEADER_BYTES_MAX: usize = 16 << 10;
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// What is read of longer ones while there is room, only to answer in words what is wrong with them.
+const HEADER_BYTES_READ_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 64;
 
 /// Why a connection ended, for the metrics.
@@ -43,18 +46,20 @@ pub enum End {
     Evicted,
 }
 
-/// Serves one connection to its end. Once `stop` is cancelled, the request in hand is finished and no more.
-pub async fn serve<S>(stream: TcpStream, phase: Arc<Phase>, service: S, stop: CancellationToken) -> End
+/// Serves one connection to its end. Once `stop` is cancelled, the request in hand is finished and no more. `roomy` says
+/// that there are few connections, so that this one may take more memory.
+pub async fn serve<S>(stream: TcpStream, phase: Arc<Phase>, service: S, stop: CancellationToken, roomy: bool) -> End
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     let watched = TokioIo::new(Watched { stream, phase: phase.clone() });
+    let buffer_bytes_max = if roomy { HEADER_BYTES_READ_MAX } else { HEADER_BYTES_MAX };
     let shared = phase.clone();
     let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), shared.clone()));
     let connection = http1::Builder::new()
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_buf_size(buffer_bytes_max)
         .serve_connection(watched, service);
     let mut connection = pin!(connection);
     let mut stopping = pin!(stop.cancelled());
@@ -92,8 +97,26 @@ where
 {
     phase.serve();
     let served = Served(phase);
+    if header_bytes(&request) > HEADER_BYTES_MAX {
+        return Ok(headers_too_large());
+    }
     let response = service.oneshot(request.map(Body::new)).await?;
     Ok(response.map(|body| Body::new(Guarded { body, served })))
+}
+
+fn header_bytes(request: &Request<Incoming>) -> usize {
+    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    uri + headers.sum::<usize>()
+}
+
+fn headers_too_large() -> Response<Body> {
+    let message = format!(
+        "the target and headers of the request are longer than {HEADER_BYTES_MAX} bytes; send long queries as a form \
+         with POST\n"
+    );
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONNECTION, "close")];
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, headers, message).into_response()
 }
 
 /// Says that the answer is given, when dropped: after its last byte was handed to the stream, or when it broke off.

@@ -37,14 +37,15 @@ pub async fn build() -> Response {
 pub async fn runtime(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result<Response, ApiError> {
     let retention = format_duration_ms(api.about.retention_ms);
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let in_force = api.about.in_force.read().clone();
     let damaged = parts.store.status(0)?.damaged;
     Ok(answer(&json!({
         "startTime": rfc3339(api.about.started_ms),
         "CWD": std::env::current_dir().unwrap_or_default().to_string_lossy(),
         "hostname": hostname(),
         "serverTime": rfc3339(parts.clock.now_ms()),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": rfc3339(api.about.started_ms),
+        "reloadConfigSuccess": !in_force.reload_failed,
+        "lastConfigTime": rfc3339(in_force.since_ms),
         "corruptionCount": damaged,
         "goroutineCount": crate::telemetry::process::Process::read().threads as u64,
         "GOMAXPROCS": threads,
@@ -92,7 +93,7 @@ fn counts(counts: &[LabelCount]) -> Value {
 
 /// `/api/v1/status/config`.
 pub async fn config(State(api): State<Arc<Api>>) -> Response {
-    answer(&json!({ "yaml": api.about.config_yaml }))
+    answer(&json!({ "yaml": api.about.in_force.read().yaml }))
 }
 
 /// `/api/v1/status/flags`.
@@ -106,7 +107,7 @@ pub async fn replay(State(api): State<Arc<Api>>) -> Response {
     answer(&json!({ "min": 0, "max": 1, "current": done }))
 }
 
-fn hostname() -> String {
+pub(super) fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 

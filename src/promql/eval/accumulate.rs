@@ -60,7 +60,7 @@ impl Accumulator {
     }
 
     pub fn steps(&self) -> usize {
-        self.present.len()
+        self.present.steps()
     }
 
     /// Takes in one member.
@@ -171,7 +171,9 @@ impl Accumulator {
 
     /// Whether a sum that an average needs went beyond a float's range.
     pub fn overflowed(&self) -> bool {
-        self.kind == Kind::Average && self.present.ones().any(|step| self.main[step].is_infinite())
+        self.kind == Kind::Average
+            && (self.present.ones().any(|step| self.main[step].is_infinite())
+                || self.histograms.as_ref().is_some_and(|sums| sums.overflowed()))
     }
 
     /// What a user should know; mixed groups are told by [`Accumulator::finish`].
@@ -186,7 +188,7 @@ impl Accumulator {
     /// The group's column, and whether floats met histograms at a step, which then has no value.
     pub fn finish(mut self, op: AggregateOp) -> (Column, bool) {
         let mut column = Column { values: std::mem::take(&mut self.main), present: self.present, ..Column::default() };
-        let steps = column.present.len();
+        let steps = column.present.steps();
         match self.kind {
             Kind::Sum => {
                 for (sum, lost) in column.values.iter_mut().zip(&self.second) {

@@ -12,13 +12,14 @@ use super::{
     node::{Held, Node, OwnLabels, SeriesLabels},
 };
 use crate::{
-    model::{Labels, METRIC_NAME},
+    model::{Histogram, Labels, METRIC_NAME},
     promql::{
         ast::{AggregateOp, Span},
+        functions::over_time,
         limits::QueryError,
     },
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Members of one block at least; larger groups are cut into at most [`BLOCKS_PER_GROUP_MAX`] blocks.
 const BLOCK_MEMBERS_MIN: usize = 64;
@@ -200,10 +201,11 @@ fn finish(
     for note in accumulator.notes(op) {
         context.annotations.add(note, span);
     }
-    if accumulator.overflowed() {
-        return average_stepwise(context, input, members, accumulator.steps());
-    }
-    let (column, mixed) = accumulator.finish(op);
+    let (column, mixed) = if accumulator.overflowed() {
+        average_stepwise(context, input, members, accumulator.steps())?
+    } else {
+        accumulator.finish(op)
+    };
     if mixed {
         context.annotations.add(Note::MixedFloatsHistogramsAggregation, span);
     }
@@ -216,10 +218,11 @@ fn average_stepwise(
     input: &Arc<dyn Node>,
     members: &[u32],
     steps: usize,
-) -> Result<Column, QueryError> {
-    context.pool.with_scratch(|scratch| {
-        let mut means = vec![crate::promql::functions::over_time::Mean::default(); steps];
-        let mut out = Column::new(steps);
+) -> Result<(Column, bool), QueryError> {
+    let mut means = vec![over_time::Mean::default(); steps];
+    let mut out = Column::new(steps);
+    let mut histograms: BTreeMap<u32, Vec<Arc<Histogram>>> = BTreeMap::new();
+    context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
         let mut column = scratch.column(steps);
         for member in members {
             input.fill(*member as usize, &mut column, scratch)?;
@@ -227,9 +230,22 @@ fn average_stepwise(
                 means[step].add(column.values[step]);
                 out.present.set(step);
             }
+            for (step, histogram) in column.histograms.drain(..) {
+                histograms.entry(step).or_default().push(histogram);
+            }
         }
         scratch.give_column(column);
-        out.values.iter_mut().zip(&means).for_each(|(value, mean)| *value = mean.value());
-        Ok(out)
-    })
+        Ok(())
+    })?;
+    out.values.iter_mut().zip(&means).for_each(|(value, mean)| *value = mean.value());
+    let mut mixed = false;
+    for (step, of_step) in histograms {
+        if out.present.get(step as usize) {
+            out.present.clear(step as usize);
+            mixed = true;
+        } else if let Some(mean) = super::native_sum::average_of_shares(&of_step) {
+            out.set_histogram(step as usize, Arc::new(mean));
+        }
+    }
+    Ok((out, mixed))
 }

@@ -22,7 +22,8 @@ impl Bits {
         self.len = len;
     }
 
-    pub fn len(&self) -> usize {
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
         self.len
     }
 

@@ -213,7 +213,8 @@ impl Keys {
         self.0.get(key).copied()
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

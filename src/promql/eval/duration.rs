@@ -38,7 +38,7 @@ impl DurationScope<'_> {
             DurationExpr::Literal(ms) => Ok(*ms),
             DurationExpr::Computed(node) => {
                 let seconds = self.seconds(node)?;
-                if !(seconds.abs() <= SECONDS_MAX) {
+                if seconds.is_nan() || seconds.abs() > SECONDS_MAX {
                     return Err(self.error(node.span.start, "duration out of range"));
                 }
                 Ok((seconds * 1000.0).round() as i64)

@@ -39,7 +39,8 @@ impl Wanted {
         let all = selector.map(|s| s.matchers.clone()).unwrap_or_default();
         let (mut name_matchers, data_matchers): (Vec<Matcher>, Vec<Matcher>) =
             all.into_iter().partition(|m| m.name == METRIC_NAME);
-        if selector.is_none() {
+        // What is asked for only by names it must not have is sought among the usual ones.
+        if !name_matchers.iter().any(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex)) {
             name_matchers.push(Matcher::equal(METRIC_NAME, TARGET_INFO));
         }
         Wanted { name_matchers, data_matchers }
@@ -63,10 +64,8 @@ pub fn info(planner: &Planner<'_>, arguments: &[Expr], grid: Grid) -> Result<Arc
         Some(ExprKind::Vector(selector)) => Some(selector),
         _ => None,
     });
-    // Info series themselves are not enriched. What is asked for only by names it must not have names no info metric.
-    let positive = wanted.name_matchers.iter().any(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex));
-    let is_info =
-        |labels: &SeriesLabels<'_>| positive && wanted.name_matchers.iter().all(|m| m.matches(labels.metric_name()));
+    // Info series themselves are not enriched.
+    let is_info = |labels: &SeriesLabels<'_>| wanted.name_matchers.iter().all(|m| m.matches(labels.metric_name()));
     let infos = find(planner, &base, &wanted, &arguments[0], grid, &is_info)?;
     let (columns, _charge) = hold_columns(context, &base)?;
     let mut labels: Vec<OwnLabels> = Vec::new();
@@ -114,9 +113,6 @@ fn find(
 ) -> Result<Vec<InfoSeries>, QueryError> {
     let context = &planner.context;
     let mut matchers: Vec<Matcher> = wanted.name_matchers.iter().chain(&wanted.data_matchers).cloned().collect();
-    if wanted.name_matchers.is_empty() {
-        matchers.push(Matcher::equal(METRIC_NAME, TARGET_INFO));
-    }
     let mut identified = false;
     for name in IDENTIFYING {
         let mut values: Vec<String> = (0..base.len())

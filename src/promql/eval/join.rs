@@ -8,8 +8,8 @@ use super::{
     column::{Bits, Column},
     context::{Context, Keys},
     matching::{self, Signatures, match_labels, members, result_labels},
-    node::{Held, Node, OwnLabels, SeriesLabels, hold_columns},
-    operate::Operator,
+    node::{Held, Node, OwnLabels, SAME_LABELS, SeriesLabels, hold_columns},
+    operate::{OneResult, Operand, Operator},
     pool::Scratch,
 };
 use crate::{
@@ -42,7 +42,7 @@ struct Sides {
 /// Joins two vectors.
 pub fn join(plan: JoinPlan, left: Arc<dyn Node>, right: Arc<dyn Node>) -> Result<Arc<dyn Node>, QueryError> {
     let fills = plan.matching.fill_left.is_some() || plan.matching.fill_right.is_some();
-    if !fills && (left.len() == 0 || right.len() == 0) {
+    if !fills && (left.is_empty() || right.is_empty()) {
         return Ok(Arc::new(super::node::Nothing));
     }
     let signatures = Signatures::of(&plan.matching, &left, &right);
@@ -269,8 +269,6 @@ fn general(plan: &JoinPlan, sides: &Sides, swapped: bool) -> Result<Held, QueryE
     Held::new(&plan.context, plan.steps, results.labels, results.columns)
 }
 
-use super::operate::Operand;
-
 #[allow(clippy::too_many_arguments, reason = "one place of one loop, split off for its length")]
 fn store(
     results: &mut Results<'_>,
@@ -285,7 +283,7 @@ fn store(
     let (left, right) = if swapped { (one, many) } else { (many, one) };
     let plan = results.plan;
     let result = plan.operator.one(&plan.context, left, right);
-    if result == super::operate::OneResult::Incompatible {
+    if result == OneResult::Incompatible {
         return Ok(());
     }
     // Within a signature grouping labels have to tell results apart; across signatures it is the same series twice.
@@ -293,13 +291,13 @@ fn store(
         let text = if other == signature as u32 {
             "multiple matches for labels: grouping labels must ensure unique matches"
         } else {
-            super::node::SAME_LABELS
+            SAME_LABELS
         };
         return Err(QueryError::execution(text));
     }
     match result {
-        super::operate::OneResult::Float(value) => results.columns[number].set(step, value),
-        super::operate::OneResult::Histogram(histogram) => results.columns[number].set_histogram(step, histogram),
+        OneResult::Float(value) => results.columns[number].set(step, value),
+        OneResult::Histogram(histogram) => results.columns[number].set_histogram(step, histogram),
         _ => {}
     }
     Ok(())

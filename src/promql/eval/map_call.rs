@@ -142,15 +142,15 @@ impl VectorScalar {
             present.reset(self.grid.count);
             return;
         }
-        for step in 0..self.grid.count {
+        for (step, value) in values.iter_mut().enumerate() {
             if !present.get(step) {
                 continue;
             }
-            let (value, scalar) = (values[step], self.scalars.at(step));
-            let (left, right) = if self.swapped { (scalar, value) } else { (value, scalar) };
+            let scalar = self.scalars.at(step);
+            let (left, right) = if self.swapped { (scalar, *value) } else { (*value, scalar) };
             let keep = math::compare(self.op, left, right);
             if self.return_bool {
-                values[step] = f64::from(u8::from(keep));
+                *value = f64::from(u8::from(keep));
             } else if !keep {
                 present.clear(step);
             }

@@ -41,7 +41,7 @@ impl Signatures {
                 .collect()
         };
         let (left, right) = (number(left), number(right));
-        Signatures { left, right, count: keys.len() }
+        Signatures { left, right, count: keys.count() }
     }
 }
 

@@ -201,7 +201,8 @@ pub fn average_over_time(window: &Window<'_>, remarks: &mut Remarks) -> Outcome 
     sum_over_time(&Window { histograms: &shares, ..*window }, remarks)
 }
 
-fn is_finite(histogram: &Histogram) -> bool {
+/// Whether every number of a histogram is one.
+pub fn is_finite(histogram: &Histogram) -> bool {
     let counts = histogram.positive_buckets.iter().chain(&histogram.negative_buckets);
     counts.chain([&histogram.count, &histogram.sum, &histogram.zero_count]).all(|value| value.is_finite())
 }

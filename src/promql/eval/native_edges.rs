@@ -9,7 +9,7 @@ use crate::{
             rate::RateKind,
             window::{Outcome, Remarks, Window},
         },
-        histogram::{self, MixedSchemas, detect_reset},
+        histogram::{self, MixedSchemas, detect_reset, uses_custom_buckets},
     },
 };
 use std::sync::Arc;
@@ -21,6 +21,9 @@ pub fn between(
     at: Timestamp,
     counter: bool,
 ) -> Result<Histogram, MixedSchemas> {
+    if uses_custom_buckets(&before.histogram) != uses_custom_buckets(&after.histogram) {
+        return Err(MixedSchemas);
+    }
     let share = (at - before.timestamp) as f64 / (after.timestamp - before.timestamp) as f64;
     let mut result = (*after.histogram).clone();
     let gauge = [before, after].iter().any(|s| s.histogram.reset_hint == ResetHint::Gauge);

@@ -97,6 +97,11 @@ impl HistogramSums {
         notes
     }
 
+    /// Whether a sum went beyond a float's range.
+    pub fn overflowed(&self) -> bool {
+        self.steps.values().filter_map(|step| step.sum.as_ref()).any(|sum| !super::native::is_finite(sum.total()))
+    }
+
     /// Puts the results into the group's column; steps that have floats too lose their value, which is told.
     pub fn finish_into(self, column: &mut Column) -> bool {
         let mut mixed = false;
@@ -115,4 +120,20 @@ impl HistogramSums {
         }
         mixed
     }
+}
+
+/// The average of histograms whose sum is too large: each is divided first.
+pub fn average_of_shares(histograms: &[Arc<Histogram>]) -> Option<Histogram> {
+    let mut sum: Option<HistogramSum> = None;
+    for histogram in histograms {
+        let mut share = (**histogram).clone();
+        histogram::div(&mut share, histograms.len() as f64);
+        match &mut sum {
+            None => sum = Some(HistogramSum::new(share)),
+            Some(sum) => drop(sum.add(&share).ok()?),
+        }
+    }
+    let mut mean = sum?.finish();
+    histogram::compact(&mut mean);
+    Some(mean)
 }

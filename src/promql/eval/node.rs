@@ -87,6 +87,10 @@ pub trait Node: Send + Sync {
     /// How many series there may be; some may turn out to have no value at all.
     fn len(&self) -> usize;
 
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn labels(&self, index: usize) -> SeriesLabels<'_>;
 
     /// Replaces what `out` holds by the values of series `index`.
@@ -363,12 +367,12 @@ pub fn merge_same_labels(
             keys.number(&key).0
         })
         .collect();
-    if keys.len() == node.len() {
+    if keys.count() == node.len() {
         return Ok(node);
     }
     let (columns, _charge) = hold_columns(context, &node)?;
-    let mut labels: Vec<OwnLabels> = Vec::with_capacity(keys.len());
-    let mut merged: Vec<Column> = Vec::with_capacity(keys.len());
+    let mut labels: Vec<OwnLabels> = Vec::with_capacity(keys.count());
+    let mut merged: Vec<Column> = Vec::with_capacity(keys.count());
     for (index, column) in columns.into_iter().enumerate() {
         let number = numbers[index];
         if number == merged.len() {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::promql::{
     ast::{Aggregate, AggregateOp, Binary, Call, Expr, ExprKind, Extension, Span, ValueType},
-    functions::{FunctionId, math},
+    functions::{FunctionId, date, math},
     limits::QueryError,
 };
 use std::sync::Arc;
@@ -138,10 +138,7 @@ impl Planner<'_> {
             Clamp | ClampMin | ClampMax | Round => self.bounded(id, call, grid),
             DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Hour | Minute | Month | Year => {
                 if call.arguments.is_empty() {
-                    let part =
-                        |ms: i64| crate::promql::functions::date::part(id, ms.div_euclid(1000)).unwrap_or(f64::NAN);
-                    let scalars = Scalars::Steps((0..grid.count).map(|step| part(grid.at(step))).collect());
-                    return Ok(Arc::new(ScalarVector { scalars, steps: grid.count }));
+                    return Ok(Arc::new(date_of_steps(id, grid)));
                 }
                 self.mapped(self.vector(argument(0), grid)?, Change::Date(id), grid)
             }
@@ -311,6 +308,13 @@ impl Planner<'_> {
         let node: Arc<dyn Node> = Arc::new(node);
         merge_same_labels(&self.context, node, grid.count, Clash::AtOneStep)
     }
+}
+
+/// A part of the date each step stands for.
+fn date_of_steps(id: FunctionId, grid: Grid) -> ScalarVector {
+    let part = |ms: i64| date::part(id, ms.div_euclid(1000)).unwrap_or(f64::NAN);
+    let scalars = Scalars::Steps((0..grid.count).map(|step| part(grid.at(step))).collect());
+    ScalarVector { scalars, steps: grid.count }
 }
 
 fn check_extension(extension: Extension, call: &Call) -> Result<(), QueryError> {

@@ -142,12 +142,15 @@ impl Pool {
         while state.running > 0 {
             job.finished.wait(&mut state);
         }
+        let error = state.error.take();
+        let results = std::mem::take(&mut state.results);
+        // Workers look at jobs while they hold the queue, so the job must be free before the queue is taken.
+        drop(state);
         // Workers drop finished jobs when they next look; what the job holds belongs to this query and must go now.
         self.shared.state.lock().jobs.retain(|other| !Arc::ptr_eq(other, &(job.clone() as Arc<dyn Job>)));
-        if let Some(error) = state.error.take() {
+        if let Some(error) = error {
             return Err(error);
         }
-        let results = std::mem::take(&mut state.results);
         Ok(results.into_iter().map(|r| r.expect("every piece has run, or there is an error")).collect())
     }
 }
@@ -166,7 +169,7 @@ where
             drop(state);
             // A bug in one expression must cost its query, not a thread of the engine.
             let result = catch_unwind(AssertUnwindSafe(|| (self.function)(scratch, piece)))
-                .unwrap_or_else(|_| Err(QueryError::execution("the evaluation failed unexpectedly; please report it")));
+                .unwrap_or_else(|_| Err(QueryError::unexpected()));
             state = self.state.lock();
             state.running -= 1;
             match result {
@@ -219,6 +222,21 @@ impl Drop for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_short_jobs_at_once_all_end() {
+        let pool = Arc::new(Pool::new(2).unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let pool = pool.clone();
+                scope.spawn(move || {
+                    for _ in 0..2_000 {
+                        pool.map(4, usize::MAX, |_, piece| Ok(piece)).unwrap();
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn results_come_in_order_of_piece_whoever_did_it() {

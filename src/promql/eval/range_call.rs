@@ -38,7 +38,8 @@ pub enum RangeSource {
 }
 
 impl RangeSource {
-    pub fn len(&self) -> usize {
+    /// How many series there are.
+    pub fn series(&self) -> usize {
         match self {
             RangeSource::Series(source) => source.set.len(),
             RangeSource::Steps { node, .. } => node.len(),
@@ -117,7 +118,7 @@ pub fn keeps_name(function: FunctionId) -> bool {
 
 impl Node for RangeCall {
     fn len(&self) -> usize {
-        self.source.len()
+        self.source.series()
     }
 
     fn labels(&self, index: usize) -> SeriesLabels<'_> {

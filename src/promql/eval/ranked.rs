@@ -186,7 +186,7 @@ fn check_parameter(
 
 /// Marks the `k` best of the members at each step; `order` gets them best first at the last step.
 fn rank(columns: &[Column], live: &[u32], k: &Scalars, largest: bool, masks: &mut [Bits], order: &mut Vec<u32>) {
-    let steps = masks.first().map_or(0, Bits::len);
+    let steps = masks.first().map_or(0, Bits::steps);
     // The better first, NaN last, and of equal values the earlier series.
     let better = |a: &(f64, u32), b: &(f64, u32)| -> Ordering {
         let by_value = match (a.0.is_nan(), b.0.is_nan()) {
@@ -219,7 +219,7 @@ fn rank(columns: &[Column], live: &[u32], k: &Scalars, largest: bool, masks: &mu
 
 /// Marks the first `k` members that have a value at each step.
 fn limit(columns: &[Column], live: &[u32], k: &Scalars, masks: &mut [Bits]) {
-    let steps = masks.first().map_or(0, Bits::len);
+    let steps = masks.first().map_or(0, Bits::steps);
     for step in 0..steps {
         let wanted = k.at(step).max(0.0) as usize;
         let present = live.iter().filter(|m| columns[**m as usize].has(step));

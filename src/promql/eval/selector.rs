@@ -179,11 +179,8 @@ impl InstantSelector {
                 (None, _) => false,
             };
             match (found_float, found_native) {
-                (Some(f), _) if float_wins => {
-                    if !is_stale(values[f]) {
-                        out.set(step, self.float(times[f], values[f]));
-                    }
-                }
+                (Some(f), _) if float_wins && is_stale(values[f]) => {}
+                (Some(f), _) if float_wins => out.set(step, self.float(times[f], values[f])),
                 (_, Some(n)) if !is_stale(histograms[n].histogram.sum) => match self.yields {
                     Yield::Value => out.set_histogram(step, histograms[n].histogram.clone()),
                     Yield::Time => out.set(step, histograms[n].timestamp as f64 / 1000.0),

@@ -72,7 +72,7 @@ impl Node for Masked {
     fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
         let mask = &self.present[self.signatures[index] as usize];
         if self.keep_present && !mask.any() {
-            out.reset(mask.len());
+            out.reset(mask.steps());
             return Ok(());
         }
         self.input.fill(index, out, scratch)?;

@@ -32,6 +32,9 @@ pub fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> BucketQuantile {
         return plain(f64::INFINITY);
     }
     let Some(forced_monotonic) = prepare(buckets) else { return plain(f64::NAN) };
+    if buckets.len() < 2 {
+        return plain(f64::NAN);
+    }
     let last = buckets.len() - 1;
     let rank = q * buckets[last].count;
     let at = buckets[..last].partition_point(|b| b.count < rank);
@@ -68,14 +71,9 @@ pub fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
             if start >= bound {
                 Some(rank)
             } else if bucket.upper > bound {
-                let share = if start.is_infinite() {
-                    // Nothing is known of how values lie in a bucket without a lower bound.
-                    0.0
-                } else if bucket.upper.is_infinite() {
-                    0.0
-                } else {
-                    (bound - start) / (bucket.upper - start)
-                };
+                // Nothing is known of how values lie in a bucket with one bound.
+                let open = start.is_infinite() || bucket.upper.is_infinite();
+                let share = if open { 0.0 } else { (bound - start) / (bucket.upper - start) };
                 Some(rank + (bucket.count - rank) * share)
             } else {
                 None
@@ -90,7 +88,7 @@ pub fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
 }
 
 /// Merges equal bounds and makes counts rise. Says whether they had to be forced; `None` where the buckets say
-/// nothing: no bound at infinity, fewer than two, or no observation.
+/// nothing: no bound at infinity, or no observation.
 fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
     if buckets.last()?.upper != f64::INFINITY {
         return None;
@@ -123,7 +121,7 @@ fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
             forced = true;
         }
     }
-    (buckets.len() >= 2 && most != 0.0).then_some(forced)
+    (most != 0.0).then_some(forced)
 }
 
 /// A quantile as a label value: `0.9`, `1.0`.

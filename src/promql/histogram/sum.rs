@@ -56,6 +56,11 @@ impl HistogramSum {
         Ok(combined)
     }
 
+    /// The sum so far, without the lost digits.
+    pub fn total(&self) -> &Histogram {
+        &self.total
+    }
+
     /// The sum with the lost digits put back.
     pub fn finish(self) -> Histogram {
         let HistogramSum { mut total, lost } = self;

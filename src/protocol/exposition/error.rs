@@ -53,6 +53,24 @@ pub enum ParseErrorKind {
     Spurious(String),
     #[error("the body is not UTF-8")]
     Utf8,
+    #[error("the line begins with blanks")]
+    LeadingBlanks,
+    #[error("invalid metric type \"{0}\"")]
+    InvalidType(String),
+    #[error("tokens are separated by exactly one space")]
+    SingleSpaces,
+    #[error("expected a TYPE, HELP, UNIT or EOF line after \"#\"")]
+    Comment,
+    #[error("unit \"{unit}\" is not a suffix of metric \"{metric}\"")]
+    Unit { metric: String, unit: String },
+    #[error("the exemplar is not of the form `# {{labels}} value [timestamp]`")]
+    Exemplar,
+    #[error("data does not end with # EOF")]
+    NoEof,
+    #[error("unexpected data after # EOF")]
+    AfterEof,
+    #[error("an empty line")]
+    EmptyLine,
     #[error("the line is {found} bytes long, the limit is {limit}")]
     LineTooLong { found: usize, limit: usize },
     #[error("the body has more than {limit} samples; push it in parts, under more specific grouping keys")]
@@ -68,7 +86,7 @@ pub enum ParseErrorKind {
 }
 
 /// The start of a text, for an error.
-pub(super) fn echo(text: &str) -> String {
+pub(in crate::protocol) fn echo(text: &str) -> String {
     match text.char_indices().nth(ECHO_CHARS_MAX) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_owned(),

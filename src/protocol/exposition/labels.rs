@@ -8,7 +8,7 @@ use crate::{model::METRIC_NAME, protocol::limits::LabelLimits};
 use std::borrow::Cow;
 
 /// Length of the metric name `text` begins with; 0 where it begins with none.
-pub(super) fn metric_name_length(text: &str) -> usize {
+pub(in crate::protocol) fn metric_name_length(text: &str) -> usize {
     name_length(text, |byte| byte == b':')
 }
 
@@ -26,13 +26,13 @@ fn name_length(text: &str, extra: impl Fn(u8) -> bool) -> usize {
 }
 
 /// Skips blanks and tabs.
-pub(super) fn skip_blanks(text: &str) -> &str {
+pub(in crate::protocol) fn skip_blanks(text: &str) -> &str {
     text.trim_start_matches([' ', '\t'])
 }
 
 /// Reads labels from after `{` to after `}` into `labels`, and the metric name where it stands quoted among them.
 /// Gives the rest of the line.
-pub(super) fn read_labels<'a>(
+pub(in crate::protocol) fn read_labels<'a>(
     mut rest: &'a str,
     metric: &mut Option<Cow<'a, str>>,
     limits: &LabelLimits,
@@ -114,7 +114,7 @@ fn push_label<'a>(
 }
 
 /// Reads a quoted text from after its opening quote to after its closing one.
-pub(super) fn read_quoted(text: &str) -> Result<(Cow<'_, str>, &str), ParseErrorKind> {
+pub(in crate::protocol) fn read_quoted(text: &str) -> Result<(Cow<'_, str>, &str), ParseErrorKind> {
     let stop = text.find(['"', '\\']).ok_or(ParseErrorKind::UnclosedQuote)?;
     if text.as_bytes()[stop] == b'"' {
         return Ok((Cow::Borrowed(&text[..stop]), &text[stop + 1..]));

@@ -5,14 +5,17 @@
 //! 3. [`ParseError`] names the line and what to do about it.
 //!
 //! Kinder than the Pushgateway in three things: the last line needs no line break (so `curl -d` works), lines may end
-//! in CRLF, and names may be quoted UTF-8.
+//! in CRLF, and names may be quoted UTF-8. Scrapes are read by [`super::scraped`], which shares the lexing.
 
 mod error;
 mod labels;
 mod parser;
 
+pub(super) use error::echo;
 pub use error::{ParseError, ParseErrorKind};
+pub(super) use labels::{metric_name_length, read_labels, read_quoted, skip_blanks};
 pub use parser::{parse, parse_bytes};
+pub(super) use parser::{parse_type, split_token, unescape_help};
 
 use super::limits::LabelLimits;
 use crate::model::{Histogram, MetricType, Timestamp};

@@ -195,11 +195,11 @@ impl<'a, 'l> Parser<'a, 'l> {
 }
 
 /// The text up to the next blank or tab, and the rest.
-fn split_token(text: &str) -> (&str, &str) {
+pub(in crate::protocol) fn split_token(text: &str) -> (&str, &str) {
     text.split_at(text.find([' ', '\t']).unwrap_or(text.len()))
 }
 
-fn parse_type(text: &str) -> Option<MetricType> {
+pub(in crate::protocol) fn parse_type(text: &str) -> Option<MetricType> {
     [
         ("counter", MetricType::Counter),
         ("gauge", MetricType::Gauge),
@@ -213,7 +213,7 @@ fn parse_type(text: &str) -> Option<MetricType> {
 }
 
 /// Undoes `\\` and `\n`; any other backslash stays as it is.
-fn unescape_help(text: &str) -> Cow<'_, str> {
+pub(in crate::protocol) fn unescape_help(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }

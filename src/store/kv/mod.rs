@@ -2,18 +2,18 @@
 //!
 //! 1. The log is the truth. The engine keeps the state in memory and, at a checkpoint, hands the changes since the last
 //!    one to [`Kv::apply`] together with the log position they reach to.
-//! 2. [`SledKv`] writes changes and position in one flush, so after a power cut both are there or neither is.
+//! 2. [`RedbKv`] writes changes and position in one flush, so after a power cut both are there or neither is.
 //! 3. At the start the engine loads the trees and replays the log from [`Kv::position`]; what it meets twice has no
 //!    further effect. The log may be truncated before that position, never behind it.
 //!
-//! Invariant: nothing else in the program names sled.
+//! Invariant: nothing else in the program names redb.
 
 mod memory;
-mod sled;
+mod redb;
 pub mod trees;
 
+pub use self::redb::RedbKv;
 pub use memory::MemoryKv;
-pub use sled::SledKv;
 
 use super::{StateChange, StoreError, Tree};
 

@@ -1,7 +1,6 @@
 //! Every tree and how its keys look on disk. `docs/formats/state.md` lists keys and values.
 //!
-//! All trees share one tree of sled, told apart by the first byte of the key: sled keeps the names of further trees in
-//! a place where damage stops it from opening at all, and one tree needs one batch.
+//! All trees share one table, told apart by the first byte of the key: one batch changes them together.
 
 use crate::store::{StateChange, Tree};
 

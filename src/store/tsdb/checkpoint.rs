@@ -75,13 +75,25 @@ impl Checkpoint {
             vfs.rename(&temporary, &directory.join(name))?;
             vfs.sync_dir(directory)
         };
-        NAMES.iter().try_for_each(|name| write(name)).map_err(StoreError::io("writing the checkpoint"))
+        NAMES.iter().try_for_each(|name| {
+            let written = write(name);
+            if written.is_err() {
+                // What is left of it would only take space, which may be what is missing.
+                let _ = vfs.remove(&directory.join(format!("{name}.tmp")));
+            }
+            written.map_err(StoreError::io("writing the checkpoint"))
+        })
     }
 
     /// The newest whole copy; an empty checkpoint where there is none. The flag says that a copy was there but damaged.
     pub fn load(vfs: &dyn Vfs, directory: &Path) -> (Checkpoint, bool) {
-        let copies = NAMES.iter().filter_map(|name| vfs.read(&directory.join(name)).ok());
-        let decoded: Vec<Option<Checkpoint>> = copies.map(|bytes| Checkpoint::decode(&bytes)).collect();
+        let decoded: Vec<Option<Checkpoint>> = NAMES
+            .iter()
+            .filter_map(|name| match vfs.read(&directory.join(name)) {
+                Ok(bytes) => Some(Checkpoint::decode(&bytes)),
+                Err(error) => (error.kind() != std::io::ErrorKind::NotFound).then_some(None),
+            })
+            .collect();
         let damaged = decoded.iter().any(Option::is_none);
         let newest = decoded.into_iter().flatten().max_by_key(|checkpoint| checkpoint.runs_through);
         (newest.unwrap_or_default(), damaged)

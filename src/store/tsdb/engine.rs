@@ -2,21 +2,21 @@
 
 use super::{
     head::{FrozenWindow, Head, Moment},
-    log::{Log, Position, RecordWriter},
+    log::{Log, PAYLOAD_BYTES_MAX, Position, RecordWriter},
     maintain::Maintenance,
     options::Options,
     record::{self, Layouts},
     state::State,
-    window::WindowFile,
+    window::{Damaged, WindowFile},
 };
 use crate::{
     model::{Labels, Timestamp},
-    store::{Appendable, Outcome, Refusal, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
+    store::{Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
 };
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// The store of the product. Dropping it syncs what is pending and ends its threads.
@@ -33,7 +33,11 @@ pub(super) struct Shared {
     pub places: RwLock<Places>,
     pub state: State,
     /// Damaged chunks and records met since the start.
-    pub damaged: AtomicU64,
+    pub damaged: Arc<Damaged>,
+    /// Held while windows are sealed or a checkpoint is written: the outermost lock.
+    pub upkeep: Mutex<()>,
+    /// Windows cannot be sealed and memory is full of them: nothing more is taken until they can.
+    pub memory_full: AtomicBool,
     pub appended: AtomicU64,
 }
 
@@ -145,6 +149,24 @@ impl Shared {
     }
 }
 
+/// More bytes than any record of the batch can have.
+fn record_bytes_max(batch: &WriteBatch) -> usize {
+    const VARINT_MAX: usize = 10;
+    let histograms = batch.histograms.iter().map(|(_, _, histogram)| {
+        let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+        let floats =
+            histogram.positive_buckets.len() + histogram.negative_buckets.len() + histogram.custom_values.len();
+        128 + spans * 2 * VARINT_MAX + floats * 8
+    });
+    let state = batch.state.iter().map(|change| {
+        let value = change.value.as_ref().map_or(0, Vec::len);
+        2 + 2 * VARINT_MAX + change.key.len() + value
+    });
+    // A layout has less a series than a batch has a sample.
+    let samples = batch.series.len() * (2 * VARINT_MAX + 8);
+    64 + samples + batch.runs.len() * (3 * VARINT_MAX + 9) + histograms.sum::<usize>() + state.sum::<usize>()
+}
+
 /// The batch without what was refused.
 fn without(batch: &WriteBatch, refused: &[Refusal]) -> WriteBatch {
     let mut left = WriteBatch {
@@ -175,11 +197,34 @@ impl Appendable for Tsdb {
             return Ok(Outcome { refused: Vec::new(), ticket: Ticket::done() });
         }
         let shared = &*self.shared;
+        // Asked first: what could not be logged must not be applied either.
+        if record_bytes_max(batch) > PAYLOAD_BYTES_MAX {
+            return Err(StoreError::Damaged(format!(
+                "a batch of {} samples is too large for one log record of {PAYLOAD_BYTES_MAX} bytes; send less at once",
+                batch.samples()
+            )));
+        }
+        if shared.memory_full.load(Ordering::Relaxed) {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "memory is full of what cannot be written");
+            return Err(StoreError::io("sealing windows; free some disk")(full));
+        }
         let now_ms = shared.now_ms();
         let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();
         // Held until the record is encoded: what replays in one order must have happened in it.
         let mut open_runs = (!batch.runs.is_empty()).then(|| shared.head.open_runs());
+        if open_runs.is_some() {
+            // As the open runs are held, what is known here is not forgotten before it is applied.
+            let catalog = shared.head.catalog.read();
+            let series = |change: &RunChange| match *change {
+                RunChange::Open { series, .. } | RunChange::Close { series, .. } => series,
+            };
+            if batch.runs.iter().any(|change| catalog.labels(series(change)).is_none()) {
+                return Err(StoreError::Damaged(
+                    "the series of a run has left memory; resolve it and retry".to_owned(),
+                ));
+            }
+        }
         let mut state = (!batch.state.is_empty()).then(|| shared.state.lock());
         shared.head.append_floats(batch, &moment, &mut refused);
         shared.head.append_histograms(batch, &moment, &mut refused);

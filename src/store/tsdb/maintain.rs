@@ -2,7 +2,7 @@
 
 use super::{
     checkpoint::Checkpoint,
-    engine::Shared,
+    engine::{Places, Shared},
     head::{FrozenWindow, WindowUse},
     log::Position,
     options::WINDOW_MS,
@@ -22,10 +22,18 @@ use std::{
 
 /// How often windows are looked at. A window may outgrow memory within seconds, never within milliseconds.
 const TICK: Duration = Duration::from_secs(1);
+/// How often windows that could not be written are tried again: each try writes a whole file.
+const RETRY_TICKS: u64 = 10;
 /// How often files are checked against retention, and forgotten series against the head.
 const SWEEP_TICKS: u64 = 60;
 /// Small state is saved at least this often while it changes, so that a restart replays little.
 const SAVE_TICKS: u64 = 300;
+/// How often all series are looked at, for those that got an id and never a sample.
+const SERIES_TICKS: u64 = 3600;
+/// Series looked at while the catalogue holds still: some milliseconds.
+const FORGET_AT_ONCE: usize = 4096;
+/// Log segments that nobody needs any more before a checkpoint is worth its writing, where no window is sealed.
+const SEGMENTS_UNNEEDED_MAX: u64 = 4;
 
 pub struct Maintenance {
     signal: Arc<(Mutex<bool>, Condvar)>,
@@ -39,12 +47,12 @@ impl Maintenance {
         let thread = std::thread::Builder::new()
             .name("store-maintain".to_owned())
             .spawn(move || {
-                let mut keeper = Keeper { shared, forgettable: Vec::new(), ticks: 0 };
+                let mut keeper = Keeper::new(shared);
                 let mut stopping = waiter.0.lock();
                 while !*stopping {
                     waiter.1.wait_for(&mut stopping, TICK);
                     if !*stopping {
-                        parking_lot::MutexGuard::unlocked(&mut stopping, || keeper.tick());
+                        parking_lot::MutexGuard::unlocked(&mut stopping, || keeper.tick_caught());
                     }
                 }
             })
@@ -62,26 +70,50 @@ impl Maintenance {
 }
 
 /// What the thread remembers between ticks.
-struct Keeper {
+pub(super) struct Keeper {
     shared: Arc<Shared>,
-    /// Series of sealed windows that may have nothing in memory any more.
+    /// Series that may have nothing in memory any more.
     forgettable: Vec<SeriesId>,
     ticks: u64,
 }
 
 impl Keeper {
-    fn tick(&mut self) {
+    pub(super) fn new(shared: Arc<Shared>) -> Keeper {
+        // Those of a checkpoint may have been on their way out when the process ended.
+        let forgettable = shared.all_series();
+        Keeper { shared, forgettable, ticks: 0 }
+    }
+
+    /// A mistake in one tick must not end sealing for good: memory and log would grow until the machine is full.
+    fn tick_caught(&mut self) {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.tick())).is_err() {
+            tracing::error!("Maintenance of the store panicked; it goes on with the next round. Please report this.");
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
         self.ticks += 1;
         let now_ms = self.shared.now_ms();
-        let due = self.shared.due_windows(now_ms);
-        let sealed = !due.is_empty();
-        for window in due {
+        if self.ticks.is_multiple_of(RETRY_TICKS) {
+            let (series, result) = self.shared.retry_sealing();
+            self.forgettable.extend(series);
+            report(result, "A window can still not be sealed; it stays in memory.");
+        }
+        let mut sealed = false;
+        for window in self.shared.due_windows(now_ms) {
+            // While one cannot be written the next cannot either, and taken out of the head it would only be less
+            // visible.
+            if self.shared.is_stuck() {
+                break;
+            }
+            sealed = true;
             match self.shared.seal(window) {
                 Ok(series) => self.forgettable.extend(series),
                 Err(error) => tracing::error!(window, %error, "A window could not be sealed; it stays in memory."),
             }
         }
-        if sealed {
+        self.shared.note_memory(now_ms);
+        if sealed || self.ticks.is_multiple_of(SWEEP_TICKS) && self.shared.is_log_long() {
             report(self.shared.checkpoint(), "The checkpoint could not be written; the log keeps its segments.");
         }
         if self.ticks.is_multiple_of(SWEEP_TICKS) {
@@ -92,12 +124,12 @@ impl Keeper {
         }
     }
 
-    fn sweep(&mut self, now_ms: i64) {
-        self.shared.retry_sealing();
+    pub(super) fn sweep(&mut self, now_ms: i64) {
         self.shared.drop_expired(now_ms);
-        let sealing = self.shared.places.read().sealing.clone();
-        let candidates = std::mem::take(&mut self.forgettable);
-        self.forgettable = self.shared.head.forget(&candidates, &sealing);
+        if self.ticks.is_multiple_of(SERIES_TICKS) {
+            self.forgettable = self.shared.all_series();
+        }
+        self.forgettable = self.shared.forget(&self.forgettable);
     }
 }
 
@@ -108,12 +140,30 @@ fn report(result: Result<(), StoreError>, message: &'static str) {
 }
 
 impl Shared {
-    /// Windows that are past and quiet, and the coldest ones while memory is short.
+    fn all_series(&self) -> Vec<SeriesId> {
+        self.head.catalog.read().series().map(|(id, _)| id).collect()
+    }
+
+    /// Forgets those of `candidates` that have nothing in memory; gives those to ask about again.
+    pub fn forget(&self, candidates: &[SeriesId]) -> Vec<SeriesId> {
+        let mut left = Vec::new();
+        for part in candidates.chunks(FORGET_AT_ONCE) {
+            let open = self.head.open_runs();
+            // Held, so that no window is on its way between the head and the sealing list.
+            let places = self.places.read();
+            left.extend(self.head.forget(part, &open, &places.sealing));
+        }
+        left
+    }
+
+    /// Windows that are quiet and not of the present, and the coldest ones while memory is short.
     fn due_windows(&self, now_ms: i64) -> Vec<Timestamp> {
-        let mut windows = self.head.windows();
+        let mut windows = self.head.windows(now_ms);
         let is_due = |window: &WindowUse| {
             let past = window.window.saturating_add(WINDOW_MS) <= now_ms;
-            past && window.touched_ms.saturating_add(self.options.quiet_ms) <= now_ms
+            // A window of the far future will not be past for long, and the log would be kept for it all the while.
+            let future = window.window > now_ms.saturating_add(WINDOW_MS);
+            (past || future) && window.touched_ms.saturating_add(self.options.quiet_ms) <= now_ms
         };
         let mut due: Vec<Timestamp> = windows.iter().filter(|w| is_due(w)).map(|w| w.window).collect();
         windows.retain(|window| !is_due(window));
@@ -129,33 +179,66 @@ impl Shared {
         due
     }
 
-    /// Seals the windows that `choose` picks, then writes a checkpoint.
-    pub fn seal_where(&self, choose: impl Fn(&WindowUse) -> bool) -> Result<(), StoreError> {
-        for window in self.head.windows().iter().filter(|window| choose(window)) {
-            self.seal(window.window)?;
+    /// Whether a window could not be written and waits for it.
+    fn is_stuck(&self) -> bool {
+        !self.places.read().sealing.is_empty()
+    }
+
+    /// Stops appends while windows cannot be written and memory holds twice what it should, or lets them go on.
+    pub fn note_memory(&self, now_ms: i64) {
+        let head: usize = self.head.windows(now_ms).iter().map(|window| window.bytes).sum();
+        let full = self.is_stuck() && {
+            let sealing = self.places.read().sealing.clone();
+            let waiting = sealing.iter().flat_map(|frozen| &frozen.partitions).map(|partition| partition.lock().bytes);
+            head + waiting.sum::<usize>() > self.options.head_bytes_max.saturating_mul(2)
+        };
+        if self.memory_full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(full, "Appends are refused while memory is full of windows that cannot be written.");
         }
-        self.checkpoint()
+    }
+
+    /// Seals the windows that `choose` picks and those that could not be sealed before, then writes a checkpoint.
+    pub fn seal_where(&self, choose: impl Fn(&WindowUse) -> bool) -> Result<(), StoreError> {
+        let (_, mut result) = self.retry_sealing();
+        for window in self.head.windows(self.now_ms()).iter().filter(|window| choose(window)) {
+            result = result.and(self.seal(window.window).map(drop));
+        }
+        result.and(self.checkpoint())
     }
 
     /// Moves a window out of the head and into a file. Gives its series. On failure it stays readable in memory and
     /// is tried again later.
     pub fn seal(&self, window: Timestamp) -> Result<Vec<SeriesId>, StoreError> {
-        let (frozen, through) = {
+        let _turn = self.upkeep.lock();
+        // What was taken out of the head before goes first: a file says that all of its window before is in files.
+        let waiting = self.places.read().sealing.clone();
+        let mut series = Vec::new();
+        for frozen in waiting.iter().filter(|frozen| frozen.window == window) {
+            series.extend(self.write_frozen(frozen)?);
+        }
+        let frozen = {
             let mut places = self.places.write();
             // Asked before the window is frozen: whatever lies before has been applied to it.
             let through = self.log.end();
-            let frozen = self.head.freeze(window);
+            let is_named =
+                |file: &Arc<WindowFile>| file.footer.window == window && file.footer.sealed_through >= through;
+            if places.files.iter().any(is_named) {
+                // All there can be is not logged yet, and a second file would take the first one's name.
+                return Ok(series);
+            }
+            let frozen = self.head.freeze(window, through);
             places.sealing.push(frozen.clone());
-            (frozen, through)
+            frozen
         };
-        self.write_frozen(&frozen, through)
+        series.extend(self.write_frozen(&frozen)?);
+        Ok(series)
     }
 
-    fn write_frozen(&self, frozen: &FrozenWindow, through: Position) -> Result<Vec<SeriesId>, StoreError> {
+    fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
         let labels_of = |id| self.head.catalog.read().labels(id).cloned();
         let vfs = &self.options.vfs;
-        let path = write_window(&**vfs, &self.windows_directory(), frozen, through, labels_of)?;
-        let file = path.map(|path| WindowFile::open(vfs, &path)).transpose()?;
+        let path = write_window(&**vfs, &self.windows_directory(), frozen, labels_of)?;
+        let file = path.map(|path| WindowFile::open(vfs, &path, &self.damaged)).transpose()?;
         let mut places = self.places.write();
         places.files.extend(file.map(Arc::new));
         places.sealing.retain(|other| !other.is_same(frozen));
@@ -164,15 +247,18 @@ impl Shared {
         Ok(partitions.flat_map(|p| p.lock().columns.iter().map(|c| c.series).collect::<Vec<_>>()).collect())
     }
 
-    fn retry_sealing(&self) {
+    /// Writes the windows that could not be written before, oldest first; gives the series of those that now are.
+    pub fn retry_sealing(&self) -> (Vec<SeriesId>, Result<(), StoreError>) {
+        let _turn = self.upkeep.lock();
         let left = self.places.read().sealing.clone();
+        let mut series = Vec::new();
         for frozen in left {
-            let needed = frozen.needed_from().unwrap_or_default();
-            // Sealed through its first record only: what came later is replayed once more after a crash, harmlessly.
-            if let Err(error) = self.write_frozen(&frozen, needed) {
-                tracing::error!(window = frozen.window, %error, "A window can still not be sealed.");
+            match self.write_frozen(&frozen) {
+                Ok(written) => series.extend(written),
+                Err(error) => return (series, Err(error)),
             }
         }
+        (series, Ok(()))
     }
 
     pub fn windows_directory(&self) -> PathBuf {
@@ -197,30 +283,43 @@ impl Shared {
         });
     }
 
-    /// Writes down what only memory knows, then gives up the log segments that nobody needs.
-    pub fn checkpoint(&self) -> Result<(), StoreError> {
+    /// The log from here on holds something that nothing else holds durably. `places` is held, so that no window is on
+    /// its way out of the head.
+    fn needed_from(&self, places: &Places) -> Position {
         // Asked first: a partition that is created from here on needs nothing before.
         let end = self.log.end();
+        let sealing = places.sealing.iter().filter_map(FrozenWindow::needed_from).min();
+        [Some(end), self.head.needed_from(), sealing].into_iter().flatten().min().unwrap_or(end)
+    }
+
+    /// Whether a checkpoint would free much of the log.
+    fn is_log_long(&self) -> bool {
+        let needed = self.needed_from(&self.places.read());
+        let unneeded = needed.0.saturating_sub(self.log.begin().0);
+        unneeded > SEGMENTS_UNNEEDED_MAX.saturating_mul(self.options.log.segment_bytes)
+    }
+
+    /// Writes down what only memory knows, then gives up the log segments that nobody needs.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        let _turn = self.upkeep.lock();
+        let needed = self.needed_from(&self.places.read());
         let (runs_through, mut runs) = {
             let open = self.head.open_runs();
             let runs: Vec<_> = open.iter().map(|(id, run)| (*id, *run)).collect();
             (self.log.end(), [runs, self.head.closed_runs()].concat())
         };
-        let places = self.places.read();
-        for partition in places.sealing.iter().flat_map(|frozen| &frozen.partitions) {
+        let sealing = self.places.read().sealing.clone();
+        for partition in sealing.iter().flat_map(|frozen| &frozen.partitions) {
             let held = partition.lock();
             for column in &held.columns {
                 let kept = column.extra.iter().flat_map(|extra| &extra.runs);
                 runs.extend(kept.map(|run| (column.series, *run)));
             }
         }
-        let sealing_from = places.sealing.iter().filter_map(FrozenWindow::needed_from).min();
-        drop(places);
-        let needed = [Some(end), self.head.needed_from(), sealing_from].into_iter().flatten().min();
         let series = self.head.catalog.read().series().map(|(id, labels)| (id, labels.clone())).collect();
         let checkpoint = Checkpoint { runs_through, series, runs };
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
-        self.log.truncate_before(needed.unwrap_or(end))
+        self.log.truncate_before(needed)
     }
 }

@@ -26,6 +26,14 @@ mod selection;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_damage;
+#[cfg(test)]
+mod tests_defects;
+#[cfg(test)]
+mod tests_faults;
+#[cfg(test)]
+mod tests_threads;
 pub mod window;
 
 pub use engine::Tsdb;

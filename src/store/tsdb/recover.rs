@@ -9,17 +9,20 @@ use super::{
     record,
     run::{Run, RunEnd},
     state::State,
-    window::WindowFile,
+    window::{Damaged, WindowFile},
 };
 use crate::{
     model::Timestamp,
-    store::{SeriesId, StoreError, WriteBatch, kv},
+    stdx::vfs::Vfs,
+    store::{RunChange, SeriesId, StoreError, WriteBatch, kv},
 };
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
 };
 
@@ -27,7 +30,7 @@ impl Tsdb {
     /// Opens the store in a directory, which is created where it is missing. Damage never prevents it: what is lost is
     /// counted and logged. Fails where the directory cannot be used or holds a newer format.
     pub fn open(options: Options) -> Result<Tsdb, StoreError> {
-        let kv = kv::SledKv::open(&options.directory.join("state"))?;
+        let kv = kv::RedbKv::open(&options.directory.join("state"))?;
         Tsdb::open_with(options, Box::new(kv))
     }
 
@@ -36,25 +39,27 @@ impl Tsdb {
         let vfs = options.vfs.clone();
         let windows = options.directory.join("windows");
         vfs.create_dir_all(&windows).map_err(StoreError::io("creating the data directory"))?;
-        let damaged = AtomicU64::new(0);
+        let damaged = Arc::new(Damaged::default());
         let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
         if damaged_copy {
             tracing::warn!("A copy of the checkpoint is damaged; the other copy or the log is used.");
-            damaged.fetch_add(1, Ordering::Relaxed);
+            damaged.add(1);
         }
-        let files = open_files(&options, &windows, &damaged)?;
+        let (files, named_max) = open_files(&options, &windows, &damaged)?;
         let state = State::load(kv)?;
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
         let mut replay = Replay::new(&head, &state, &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
-        let seen = [replay.runs_through, state.durable_through(), replay.sealed_max()].into_iter().max();
+        let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), ..options.log };
-        let opened = log::open(vfs, &options.directory.join("log"), log_options)?;
+        let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
+        sync_names(&*vfs, &options.directory)?;
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
         let (log, stats) = opened.replay(Position(0), &mut |record| replay.record(record))?;
-        damaged.fetch_add(replay.damaged + stats.damaged_records, Ordering::Relaxed);
+        damaged.add(replay.damaged + stats.damaged_records);
+        head.catalog.restored(replay.generation_max);
         let shared = Shared {
             options,
             head,
@@ -63,6 +68,8 @@ impl Tsdb {
             places: Places { files, sealing: Vec::new() }.into(),
             state,
             damaged,
+            upkeep: Mutex::default(),
+            memory_full: AtomicBool::new(false),
             appended: AtomicU64::new(0),
         };
         Tsdb::start(Arc::new(shared))
@@ -73,25 +80,41 @@ impl Tsdb {
 /// served.
 fn open_files(
     options: &Options,
-    directory: &std::path::Path,
-    damaged: &AtomicU64,
-) -> Result<Vec<Arc<WindowFile>>, StoreError> {
+    directory: &Path,
+    damaged: &Arc<Damaged>,
+) -> Result<(Vec<Arc<WindowFile>>, Position), StoreError> {
     let mut files = Vec::new();
+    let mut named_max = Position::default();
     for name in options.vfs.list(directory).map_err(StoreError::io("listing the windows"))? {
         let path = directory.join(&name);
         if name.ends_with(".tmp") {
             let _ = options.vfs.remove(&path);
-        } else if name.ends_with(".window") {
-            match WindowFile::open(&options.vfs, &path) {
+        } else if let Some(stem) = name.strip_suffix(".window") {
+            // The position stands in the name too: a file that cannot be read today may be readable tomorrow, and then
+            // must not claim to contain the records of today.
+            let named = stem.rsplit_once('-').and_then(|(_, through)| u64::from_str_radix(through, 16).ok());
+            named_max = named_max.max(Position(named.unwrap_or_default()));
+            match WindowFile::open(&options.vfs, &path, damaged) {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(error) => {
-                    damaged.fetch_add(1, Ordering::Relaxed);
+                    damaged.add(1);
                     tracing::error!(%error, "A window file is not served.");
                 }
             }
         }
     }
-    Ok(files)
+    Ok((files, named_max))
+}
+
+/// Makes the names of the directories durable that were just made: a synced file in a directory that a power cut takes
+/// away is lost with it.
+fn sync_names(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
+    vfs.sync_dir(directory).map_err(StoreError::io("syncing the data directory"))?;
+    // Its own name stands in a directory that may not be ours to open.
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let _ = vfs.sync_dir(parent);
+    }
+    Ok(())
 }
 
 /// Applies log records to the head.
@@ -106,6 +129,8 @@ struct Replay<'a> {
     layouts: HashMap<u64, Arc<[SeriesId]>>,
     batch: WriteBatch,
     damaged: u64,
+    /// The highest generation of any id met; `None` where there is none.
+    generation_max: Option<u32>,
 }
 
 impl<'a> Replay<'a> {
@@ -122,8 +147,9 @@ impl<'a> Replay<'a> {
             *through = (*through).max(file.footer.sealed_through);
         }
         let Checkpoint { runs_through, series, runs } = checkpoint;
+        let generation_max = series.iter().map(|(id, _)| id.generation()).max();
         for (id, labels) in series {
-            head.catalog.restore(id, labels);
+            head.catalog.restore(id, labels, true);
         }
         let replay = Replay {
             head,
@@ -135,6 +161,7 @@ impl<'a> Replay<'a> {
             layouts: HashMap::new(),
             batch: WriteBatch::default(),
             damaged: 0,
+            generation_max,
         };
         replay.restore_runs(runs);
         replay
@@ -169,8 +196,9 @@ impl<'a> Replay<'a> {
             self.layouts.clear();
         }
         let whole = match record.kind {
-            record::SERIES => self.series(record.payload),
+            record::SERIES => self.series(record.position, record.payload),
             record::LAYOUT => record::take_layout(record.payload).map(|(number, ids)| {
+                ids.iter().for_each(|id| self.met(*id));
                 self.layouts.insert(number, ids);
             }),
             record::BATCH => self.batch(record.position, record.payload),
@@ -181,10 +209,16 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn series(&self, mut input: &[u8]) -> Option<()> {
+    fn met(&mut self, id: SeriesId) {
+        self.generation_max = self.generation_max.max(Some(id.generation()));
+    }
+
+    fn series(&mut self, position: Position, mut input: &[u8]) -> Option<()> {
         while !input.is_empty() {
             let (id, labels) = record::take_series(&mut input)?;
-            self.head.catalog.restore(id, labels);
+            self.met(id);
+            // The checkpoint knows better than records before it.
+            self.head.catalog.restore(id, labels, position >= self.runs_through);
         }
         Some(())
     }
@@ -194,6 +228,12 @@ impl<'a> Replay<'a> {
         record::take_batch(payload, &self.layouts, &mut batch)?;
         if position < self.sealed_max() {
             self.drop_sealed(&mut batch, position);
+        }
+        for (id, _, _) in &batch.histograms {
+            self.met(*id);
+        }
+        for RunChange::Open { series, .. } | RunChange::Close { series, .. } in &batch.runs {
+            self.met(*series);
         }
         let moment = self.moment(position);
         // Refusals are the ones of the time, and were answered then.

@@ -3,7 +3,7 @@
 use super::{
     engine::{Shared, Tsdb},
     head::{SharedPartition, sort_samples},
-    run::Run,
+    run::{Run, read_runs},
     window::{ClockCache, WindowFile},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 /// Where some samples of a series are. Parts are read in this order, and a later sample wins over one of the same
@@ -25,14 +25,14 @@ struct Rank {
     age: i64,
 }
 
+/// The generation of what the head takes now; what is being sealed is a little older.
+const LIVE: i64 = i64::MAX;
+
 impl Rank {
     /// `generation` grows with the time of writing.
     fn new(window: Timestamp, overwrites: bool, generation: i64) -> Rank {
         Rank { window, overwrites, age: if overwrites { generation } else { -generation } }
     }
-
-    /// Runs reach over many windows and yield to samples.
-    const RUN: Rank = Rank { window: Timestamp::MIN, overwrites: false, age: 0 };
 }
 
 #[derive(Clone, Copy)]
@@ -44,7 +44,6 @@ enum Source {
 
 /// What [`Queryable::select`] gives.
 struct Selection {
-    shared: Arc<Shared>,
     range: TimeRange,
     now_ms: i64,
     series: Vec<(Labels, Range<u32>)>,
@@ -64,25 +63,23 @@ impl SeriesSet for Selection {
 
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {
         samples.clear();
+        let mut runs = Vec::new();
         let parts = &self.series[index].1;
         for part in &self.parts[parts.start as usize..parts.end as usize] {
             match *part {
                 Source::Head { partition, column } => {
                     let held = self.partitions[partition as usize].lock();
                     let (window, clocks) = (held.window, &held.clocks);
-                    held.columns[column as usize].read(window, clocks, self.range, self.now_ms, samples);
+                    held.columns[column as usize].read(window, clocks, self.range, samples, &mut runs);
                 }
                 Source::File { file, series } => {
                     let (file, clocks) = &self.files[file as usize];
-                    if let Err(error) = file.read(series, self.range, clocks, samples) {
-                        // One damaged chunk costs its own samples, not the answer.
-                        self.shared.damaged.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(%error, "Samples could not be read.");
-                    }
+                    file.read(series, self.range, clocks, samples, &mut runs);
                 }
-                Source::Run(run) => run.read(self.range, self.now_ms, samples),
+                Source::Run(run) => runs.push(run),
             }
         }
+        read_runs(&mut runs, self.range, self.now_ms, samples);
         sort_samples(samples, true);
         Ok(())
     }
@@ -96,23 +93,30 @@ struct Collector {
 }
 
 impl Shared {
-    fn collect(self: &Arc<Self>, range: TimeRange, matchers: &[Matcher]) -> Selection {
+    fn collect(&self, range: TimeRange, matchers: &[Matcher]) -> Selection {
         let now_ms = self.now_ms();
+        let mut collector = Collector::default();
+        // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
+        let by_shard = self.collect_runs(range, now_ms, matchers, &mut collector);
         // Held until every place has been looked at: a window must not move from one to the other meanwhile.
         let places = self.places.read();
         let overlaps = |file: &&Arc<WindowFile>| file.range().is_some_and(|covered| covered.overlaps(range));
         let files: Vec<Arc<WindowFile>> = places.files.iter().filter(overlaps).cloned().collect();
         let mut partitions = self.head.overlapping(range);
-        for partition in places.sealing.iter().flat_map(|frozen| &frozen.partitions) {
-            let held = partition.lock();
-            if held.oldest <= range.end() && range.start() <= held.newest {
-                partitions.push(partition.clone());
+        let mut generations = vec![LIVE; partitions.len()];
+        for (frozen, generation) in places.sealing.iter().rev().zip((0..LIVE).rev()) {
+            for partition in &frozen.partitions {
+                let held = partition.lock();
+                if held.oldest <= range.end() && range.start() <= held.newest {
+                    partitions.push(partition.clone());
+                    generations.push(generation);
+                }
             }
         }
-        let mut collector = Collector::default();
-        self.collect_head(range, now_ms, matchers, &partitions, &mut collector);
+        collect_head(&partitions, &generations, &by_shard, &mut collector);
+        let merge = files.len() > 1 || collector.series.iter().any(|(_, parts)| !parts.is_empty());
         for (number, file) in files.iter().enumerate() {
-            collect_file(file, number as u32, matchers, !partitions.is_empty() || files.len() > 1, &mut collector);
+            collect_file(file, number as u32, matchers, merge, &mut collector);
         }
         drop(places);
         let mut found = collector.series;
@@ -126,40 +130,50 @@ impl Shared {
             series.push((labels, start..parts.len() as u32));
         }
         let files = files.into_iter().map(|file| (file.clone(), file.clock_cache())).collect();
-        Selection { shared: self.clone(), range, now_ms, series, parts, partitions, files }
+        Selection { range, now_ms, series, parts, partitions, files }
     }
 
-    fn collect_head(
+    /// The series of the catalogue with their open runs, and where each shard's stand in `collector`.
+    fn collect_runs(
         &self,
         range: TimeRange,
         now_ms: i64,
         matchers: &[Matcher],
-        partitions: &[SharedPartition],
         collector: &mut Collector,
-    ) {
+    ) -> Vec<Vec<(SeriesId, usize)>> {
         let candidates = self.head.catalog.read().select(matchers);
         let mut by_shard: Vec<Vec<(SeriesId, usize)>> = vec![Vec::new(); super::head::catalog::SHARDS];
         for (index, (id, labels)) in candidates.into_iter().enumerate() {
             by_shard[id.shard()].push((id, index));
             collector.series.push((labels, Vec::with_capacity(1)));
         }
-        for (number, partition) in partitions.iter().enumerate() {
-            let held = partition.lock();
-            let Some(first) = held.columns.first() else { continue };
-            for (id, index) in &by_shard[first.series.shard()] {
-                if let Ok(column) = held.column_of(*id) {
-                    let rank = Rank::new(held.window, held.columns[column].overwrites, i64::MAX);
-                    let source = Source::Head { partition: number as u32, column: column as u32 };
-                    collector.series[*index].1.push((rank, source));
-                }
-            }
-        }
         let open = self.head.open_runs();
         if !open.is_empty() {
             for (id, index) in by_shard.iter().flatten() {
                 if let Some(run) = open.get(id).filter(|run| run.overlaps(range, now_ms)) {
-                    collector.series[*index].1.push((Rank::RUN, Source::Run(*run)));
+                    let rank = Rank::new(run.first, false, LIVE);
+                    collector.series[*index].1.push((rank, Source::Run(*run)));
                 }
+            }
+        }
+        by_shard
+    }
+}
+
+fn collect_head(
+    partitions: &[SharedPartition],
+    generations: &[i64],
+    by_shard: &[Vec<(SeriesId, usize)>],
+    collector: &mut Collector,
+) {
+    for (number, (partition, generation)) in partitions.iter().zip(generations).enumerate() {
+        let held = partition.lock();
+        let Some(first) = held.columns.first() else { continue };
+        for (id, index) in &by_shard[first.series.shard()] {
+            if let Ok(column) = held.column_of(*id) {
+                let rank = Rank::new(held.window, held.columns[column].overwrites, *generation);
+                let source = Source::Head { partition: number as u32, column: column as u32 };
+                collector.series[*index].1.push((rank, source));
             }
         }
     }
@@ -234,9 +248,9 @@ impl Queryable for Tsdb {
         let shared = &self.shared;
         let mut status = shared.catalog_status(limit);
         let bounds = shared.head.bounds();
-        status.chunks = shared.head.windows().iter().map(|window| window.columns as u64).sum();
+        status.chunks = shared.head.windows(shared.now_ms()).iter().map(|window| window.columns as u64).sum();
         (status.oldest, status.newest) = (bounds.map(|b| b.0), bounds.map(|b| b.1));
-        status.damaged = shared.damaged.load(Ordering::Relaxed);
+        status.damaged = shared.damaged.count();
         status.log_bytes = shared.log.stats().bytes;
         let places = shared.places.read();
         status.window_files = places.files.len() as u64;
@@ -254,6 +268,12 @@ impl Shared {
     fn catalog_status(&self, limit: usize) -> StoreStatus {
         let catalog = self.head.catalog.read();
         let postings = &catalog.postings;
+        let counts =
+            StoreStatus { series: catalog.count() as u64, label_pairs: postings.pairs(), ..StoreStatus::default() };
+        if limit == 0 {
+            // What metrics ask for every few seconds: nothing is listed, so no label value is looked at.
+            return counts;
+        }
         let (mut values_by_label, mut bytes_by_label, mut series_by_pair) = (Vec::new(), Vec::new(), Vec::new());
         let count = |name: &str, value: u64| LabelCount { name: name.to_owned(), value };
         for name in postings.names() {
@@ -269,15 +289,7 @@ impl Shared {
         for list in [&mut series_by_metric, &mut values_by_label, &mut bytes_by_label] {
             top(list, limit);
         }
-        StoreStatus {
-            series: catalog.count() as u64,
-            label_pairs: postings.pairs(),
-            series_by_metric,
-            values_by_label,
-            bytes_by_label,
-            series_by_pair,
-            ..StoreStatus::default()
-        }
+        StoreStatus { series_by_metric, values_by_label, bytes_by_label, series_by_pair, ..counts }
     }
 }
 

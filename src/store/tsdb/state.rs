@@ -2,18 +2,20 @@
 
 use crate::store::{StateChange, StoreError, Tree, kv::Kv, tsdb::log::Position};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct State {
     inner: Mutex<StateInner>,
+    /// One save at a time: a later one must not overtake, as its position would say that the earlier is in.
+    saving: Mutex<()>,
     kv: Box<dyn Kv>,
 }
 
 #[derive(Default)]
 pub struct StateInner {
     values: BTreeMap<(Tree, Vec<u8>), Vec<u8>>,
-    /// Changed since `kv` was last written.
-    pending: Vec<StateChange>,
+    /// Keys changed since `kv` was last written. Not the changes: a `kv` that fails for days must not cost memory.
+    changed: BTreeSet<(Tree, Vec<u8>)>,
 }
 
 impl StateInner {
@@ -21,11 +23,11 @@ impl StateInner {
         for change in changes {
             let key = (change.tree, change.key.clone());
             match &change.value {
-                Some(value) => self.values.insert(key, value.clone()),
+                Some(value) => self.values.insert(key.clone(), value.clone()),
                 None => self.values.remove(&key),
             };
+            self.changed.insert(key);
         }
-        self.pending.extend_from_slice(changes);
     }
 }
 
@@ -36,7 +38,8 @@ impl State {
         for tree in Tree::ALL {
             values.extend(kv.load(tree)?.into_iter().map(|(key, value)| ((tree, key), value)));
         }
-        Ok(State { inner: Mutex::new(StateInner { values, pending: Vec::new() }), kv })
+        let inner = StateInner { values, changed: BTreeSet::new() };
+        Ok(State { inner: Mutex::new(inner), saving: Mutex::default(), kv })
     }
 
     /// Records before this are in `kv`.
@@ -51,19 +54,23 @@ impl State {
 
     /// Writes what has changed to `kv`. `end` gives the log's end; it is asked while no change can come in between.
     pub fn save(&self, end: impl FnOnce() -> Position) -> Result<(), StoreError> {
-        let (changes, position) = {
+        let _saving = self.saving.lock();
+        let (keys, changes, position) = {
             let mut inner = self.inner.lock();
-            (std::mem::take(&mut inner.pending), end())
+            let keys = std::mem::take(&mut inner.changed);
+            let change = |(tree, key): &(Tree, Vec<u8>)| {
+                let value = inner.values.get(&(*tree, key.clone())).cloned();
+                StateChange { tree: *tree, key: key.clone(), value }
+            };
+            let changes: Vec<StateChange> = keys.iter().map(change).collect();
+            (keys, changes, end())
         };
         if changes.is_empty() && self.kv.position() >= position.0 {
             return Ok(());
         }
         let saved = self.kv.apply(position.0, &changes);
         if saved.is_err() {
-            // Back to the front: the next attempt writes them in their order.
-            let mut inner = self.inner.lock();
-            let later = std::mem::replace(&mut inner.pending, changes);
-            inner.pending.extend(later);
+            self.inner.lock().changed.extend(keys);
         }
         saved
     }

@@ -16,13 +16,17 @@ use crate::{
     },
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-const NOW: i64 = 1_700_000_000_000;
+pub(super) const NOW: i64 = 1_700_000_000_000;
 
 /// The same small state for one engine after the other.
 #[derive(Clone, Default)]
-struct SharedKv(Arc<MemoryKv>);
+pub(super) struct SharedKv(Arc<MemoryKv>);
 
 impl Kv for SharedKv {
     fn load(&self, tree: Tree) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
@@ -36,32 +40,73 @@ impl Kv for SharedKv {
     }
 }
 
-struct Bench {
-    clock: ManualClock,
-    vfs: SimulatedVfs,
-    kv: SharedKv,
+pub(super) struct Bench {
+    pub clock: ManualClock,
+    pub vfs: SimulatedVfs,
+    pub kv: SharedKv,
+    pub retention_ms: i64,
+    pub head_bytes_max: usize,
 }
 
 impl Bench {
-    fn new() -> Bench {
-        Bench { clock: ManualClock::new(NOW), vfs: SimulatedVfs::default(), kv: SharedKv::default() }
+    pub fn new() -> Bench {
+        let defaults = Options::new("/data");
+        Bench {
+            clock: ManualClock::new(NOW),
+            vfs: SimulatedVfs::default(),
+            kv: SharedKv::default(),
+            retention_ms: defaults.retention_ms,
+            head_bytes_max: defaults.head_bytes_max,
+        }
     }
 
-    fn open(&self) -> Tsdb {
+    pub fn options(&self) -> Options {
         let mut options = Options::new("/data");
         options.clock = Arc::new(self.clock.clone());
         options.vfs = Arc::new(self.vfs.clone()) as Arc<dyn Vfs>;
         options.log.segment_bytes = 4096;
-        Tsdb::open_with(options, Box::new(self.kv.clone())).unwrap()
+        (options.retention_ms, options.head_bytes_max) = (self.retention_ms, self.head_bytes_max);
+        options
+    }
+
+    pub fn try_open(&self) -> Result<Tsdb, StoreError> {
+        Tsdb::open_with(self.options(), Box::new(self.kv.clone()))
+    }
+
+    pub fn open(&self) -> Tsdb {
+        self.try_open().unwrap()
+    }
+
+    /// Paths of the files in a directory.
+    pub fn files(&self, directory: &str) -> Vec<PathBuf> {
+        let names = self.vfs.list(Path::new(directory)).unwrap();
+        names.into_iter().map(|name| Path::new(directory).join(name)).collect()
     }
 }
 
-fn labels(series: usize) -> Labels {
+/// Labels and samples of every series that has some.
+pub(super) fn contents(store: &Tsdb) -> Vec<(Labels, Samples)> {
+    let set = store.select(TimeRange::ALL, &[all()], &Hints::default()).unwrap();
+    let read = |index| {
+        let mut samples = Samples::default();
+        set.read(index, &mut samples).unwrap();
+        (set.labels(index).clone(), samples)
+    };
+    (0..set.len()).map(read).filter(|(_, samples)| !samples.is_empty()).collect()
+}
+
+/// The values of series number `series`.
+pub(super) fn values_of(store: &Tsdb, series: usize) -> Vec<f64> {
+    let found = contents(store).into_iter().filter(|(found, _)| *found == labels(series));
+    found.flat_map(|(_, samples)| samples.values).collect()
+}
+
+pub(super) fn labels(series: usize) -> Labels {
     let (name, job) = (format!("m{}", series % 3), format!("j{}", series % 4));
     Labels::from_pairs([("__name__", name.as_str()), ("job", &job), ("n", &series.to_string())]).unwrap()
 }
 
-fn all() -> Matcher {
+pub(super) fn all() -> Matcher {
     Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap()
 }
 
@@ -94,7 +139,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn time_of(offset: i64) -> Timestamp {
+pub(super) fn time_of(offset: i64) -> Timestamp {
     NOW - 3 * WINDOW_MS + offset * 18_000
 }
 
@@ -232,7 +277,7 @@ impl Bench {
     }
 }
 
-fn one_sample(store: &Tsdb, series: usize, at: Timestamp, value: f64) -> WriteBatch {
+pub(super) fn one_sample(store: &Tsdb, series: usize, at: Timestamp, value: f64) -> WriteBatch {
     let mut batch = WriteBatch::default();
     batch.push(store.series_id(&labels(series)).unwrap(), at, value);
     batch
@@ -287,7 +332,7 @@ fn an_id_whose_series_has_left_memory_is_refused_so_that_it_is_resolved_again() 
     store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
     store.seal_all().unwrap();
     for _ in 0..2 {
-        store.shared.head.forget(&batch.series, &[]);
+        store.shared.forget(&batch.series);
     }
     let outcome = store.append(&batch).unwrap();
     assert_eq!(outcome.refused[0].reason, crate::store::RefusalReason::UnknownSeries);

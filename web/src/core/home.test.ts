@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { firstCommands, joinJobs, ratePerSecond, seriesByJob } from './home';
+import { firstCommands, foreignSelectors, joinJobs, ratePerSecond, seriesByJob } from './home';
 
 const row = (job: string, value: number) => ({ labels: { job }, seconds: 0, text: String(value), value });
 
@@ -14,6 +14,10 @@ test('jobs of all sources are one list', () => {
 
 test('series are counted by job, whatever the job is called', () => {
   expect(seriesByJob([{ name: 'job=a=b', value: 3 }, { name: 'le=1', value: 9 }])).toEqual(new Map([['a=b', 3]]));
+});
+
+test('what the server measures by itself is not foreign', () => {
+  expect(foreignSelectors('a"b')).toEqual(['{__name__!="",job!~"observatory|node"}', '{__name__!="",job="node",instance!="a\\"b"}']);
 });
 
 test('a rate needs two readings of the same process', () => {

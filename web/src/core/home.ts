@@ -1,6 +1,7 @@
 // What home shows: who sends, from where, and whether anybody does yet.
 
 import type { Row } from './result';
+import { quote } from './series';
 
 /** A job as a line of the table. */
 export interface Job {
@@ -13,8 +14,10 @@ export interface Job {
   readonly series: number | undefined;
 }
 
-/** Jobs that every installation has of itself: they are no sign that somebody sends. */
-export const OWN_JOBS: readonly string[] = ['observatory', 'node', 'host'];
+/** What an installation measures by itself, itself and its host, is no sign that somebody sends: selectors of all else. */
+export function foreignSelectors(hostname: string): string[] {
+  return [`{__name__!="",job!~"observatory|node"}`, `{__name__!="",job="node",instance!=${quote(hostname)}}`];
+}
 
 /** Joins what the queries of home found: by job the targets that are up, all targets, the last push, and series. */
 export function joinJobs(names: readonly string[], up: readonly Row[], total: readonly Row[], pushed: readonly Row[], series: ReadonlyMap<string, number>): Job[] {

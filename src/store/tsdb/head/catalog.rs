@@ -32,7 +32,7 @@ impl SeriesId {
         (self.0 >> SLOT_BITS) as usize % SHARDS
     }
 
-    fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         (self.0 >> (SLOT_BITS + SHARD_BITS)) as u32
     }
 }
@@ -58,6 +58,8 @@ pub struct Inner {
     slots: Vec<Slot>,
     free: Vec<u32>,
     pub postings: Postings,
+    /// Of series in slots that are new. Above every generation the log still speaks of.
+    generation_min: u32,
     /// Series not in the log yet.
     unlogged: Vec<SeriesId>,
 }
@@ -93,7 +95,8 @@ impl Catalog {
             return Err(StoreError::SeriesLimit { limit: self.series_max });
         }
         let slot = inner.free.pop().unwrap_or_else(|| {
-            inner.slots.push(Slot::default());
+            let generation = inner.generation_min;
+            inner.slots.push(Slot { generation, entry: None });
             inner.slots.len() as u32 - 1
         });
         let generation = inner.slots[slot as usize].generation;
@@ -103,34 +106,40 @@ impl Catalog {
         Ok(id)
     }
 
-    /// Puts a series back under the id it had, as log and checkpoint tell it.
-    pub fn restore(&self, id: SeriesId, labels: Labels) {
+    /// Puts a series back under the id it had, as log and checkpoint tell it. Where its slot or its labels have another
+    /// owner by now, the one that is `newer` stays. [`Catalog::restored`] ends the restoring.
+    pub fn restore(&self, id: SeriesId, labels: Labels, newer: bool) {
         let mut inner = self.inner.write();
         let slot = id.slot() as usize;
-        if slot < inner.slots.len() {
-            // Restored in order but for the rare slot that had several owners, so the search is short.
-            if let Some(at) = inner.free.iter().rposition(|free| *free as usize == slot) {
-                inner.free.swap_remove(at);
-            }
-        } else {
-            let skipped = inner.slots.len() as u32..slot as u32;
-            inner.free.extend(skipped);
+        if slot >= inner.slots.len() {
             inner.slots.resize_with(slot + 1, Slot::default);
         }
-        match &inner.slots[slot].entry {
-            Some(entry) if entry.id == id => return,
-            Some(entry) => {
-                let before = entry.id;
-                self.take(&mut inner, before);
-                inner.free.pop();
-            }
-            None => {}
+        let owner = inner.slots[slot].entry.as_ref().map(|entry| entry.id);
+        if owner == Some(id) {
+            return;
         }
         let hash = self.hash(labels.as_bytes());
-        if let Some(other) = inner.find(hash, &labels) {
+        let namesake = inner.find(hash, &labels);
+        if !newer && (owner.is_some() || namesake.is_some()) {
+            return;
+        }
+        for other in owner.into_iter().chain(namesake) {
             self.take(&mut inner, other);
         }
         self.place(&mut inner, hash, id, labels);
+    }
+
+    /// Ends the restoring: series from now on get generations above `generation`, the highest that log and checkpoint
+    /// speak of. An id whose series was lost, or forgotten before, is so never given to another.
+    pub fn restored(&self, generation: Option<u32>) {
+        let mut inner = self.inner.write();
+        let Inner { slots, free, generation_min, .. } = &mut *inner;
+        *generation_min = generation.map_or(0, |highest| highest.wrapping_add(1));
+        free.clear();
+        for (number, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.entry.is_none()) {
+            slot.generation = slot.generation.max(*generation_min);
+            free.push(number as u32);
+        }
     }
 
     fn place(&self, inner: &mut Inner, hash: u64, id: SeriesId, labels: Labels) {
@@ -264,13 +273,15 @@ mod tests {
     fn restored_series_keep_their_ids_and_the_latest_owner_wins() {
         let catalog = Catalog::new(10, 1);
         let (first, second) = (SeriesId::assemble(2, 5, 0), SeriesId::assemble(2, 7, 1));
-        catalog.restore(first, labels("a"));
-        catalog.restore(first, labels("a"));
-        catalog.restore(second, labels("b"));
+        catalog.restore(first, labels("a"), true);
+        catalog.restore(first, labels("a"), true);
+        catalog.restore(second, labels("b"), true);
+        catalog.restore(first, labels("a"), false);
         assert_eq!(catalog.read().labels(first), None);
+        catalog.restored(Some(1));
         assert_eq!(catalog.id_of(&labels("b")).unwrap(), second);
         let fresh = catalog.id_of(&labels("a")).unwrap();
-        assert!(fresh.slot() < 2);
+        assert!(fresh.slot() < 2 && fresh.generation() == 2);
         assert_eq!(catalog.read().count(), 2);
     }
 }

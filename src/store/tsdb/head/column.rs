@@ -181,12 +181,16 @@ impl Column {
         closed.iter().chain((!self.chunk.is_empty()).then_some(&self.chunk))
     }
 
-    /// Appends everything within `range`, each time once, in order where `samples` was empty before.
-    pub fn read(&self, window: Timestamp, clocks: &[Clock], range: TimeRange, now: Timestamp, samples: &mut Samples) {
-        // Runs first: where a sample has the same time as a run's point, the one that comes later here stays.
-        for run in self.extra.iter().flat_map(|extra| &extra.runs) {
-            run.read(range, now, samples);
-        }
+    /// Appends all samples within `range`, the ones that win last, and to `runs` all runs.
+    pub fn read(
+        &self,
+        window: Timestamp,
+        clocks: &[Clock],
+        range: TimeRange,
+        samples: &mut Samples,
+        runs: &mut Vec<Run>,
+    ) {
+        runs.extend(self.extra.iter().flat_map(|extra| &extra.runs));
         for chunk in self.chunks() {
             chunk.read(window, &clocks[chunk.clock as usize].ticks, range, samples);
         }

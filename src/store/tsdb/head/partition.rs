@@ -212,7 +212,7 @@ impl Partition {
         let column = &mut self.columns[index];
         let runs = std::mem::take(&mut column.extra().runs);
         let histograms = std::mem::take(&mut column.extra().histograms);
-        column.read(self.window, &self.clocks, TimeRange::ALL, 0, &mut samples);
+        column.read(self.window, &self.clocks, TimeRange::ALL, &mut samples, &mut Vec::new());
         super::sort_samples(&mut samples, true);
         let clock = self.clocks.len() as u32;
         let ticks = samples.timestamps.iter().map(|at| (at - self.window) as u32).collect();
@@ -261,7 +261,9 @@ impl Partition {
     /// Keeps a closed run that ended in this window.
     pub fn append_run(&mut self, column: usize, run: Run) {
         let until = run.until(run.first);
-        (self.oldest, self.newest) = (self.oldest.min(run.first), self.newest.max(until));
+        // A run may be closed before its first point: then only the marker is left of it.
+        let (first, last) = (run.first.min(until), run.first.max(until));
+        (self.oldest, self.newest) = (self.oldest.min(first), self.newest.max(last));
         let runs = &mut self.columns[column].extra().runs;
         if !runs.contains(&run) {
             runs.push(run);
@@ -272,11 +274,12 @@ impl Partition {
 
 /// A clock with a tick at `offset`: the batch's current one, else a new one.
 fn clock_for(clocks: &mut Vec<Clock>, offset: u32, cursor: &mut Cursor) -> (u32, u32) {
-    if let Some(current) = cursor.clock {
-        let clock = &mut clocks[current as usize];
-        if let Some(tick) = clock.find(0, offset) {
-            return (current, tick as u32);
-        }
+    // The window may have been sealed in the middle of a batch: then the cursor comes from another partition, whose
+    // clocks were others. One that ticks at the offset is as good as any.
+    if let Some(current) = cursor.clock
+        && let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset))
+    {
+        return (current, tick as u32);
     }
     clocks.push(Clock { ticks: vec![offset] });
     let clock = clocks.len() as u32 - 1;
@@ -302,7 +305,7 @@ mod tests {
 
     fn read(partition: &Partition, column: usize) -> Vec<(Timestamp, f64)> {
         let mut samples = Samples::default();
-        partition.columns[column].read(WINDOW, &partition.clocks, TimeRange::ALL, 0, &mut samples);
+        partition.columns[column].read(WINDOW, &partition.clocks, TimeRange::ALL, &mut samples, &mut Vec::new());
         super::super::sort_samples(&mut samples, true);
         samples.timestamps.into_iter().zip(samples.values).collect()
     }
@@ -331,6 +334,17 @@ mod tests {
             }
         }
         assert_eq!(partition.clocks.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_goes_on_in_a_fresh_partition_when_its_window_is_sealed_meanwhile() {
+        let (mut before, mut cursor) = (partition(3), Cursor::default());
+        for column in 0..3 {
+            before.append(column, WINDOW + column as i64, 1.0, Conflict::Refuse, &mut cursor).unwrap();
+        }
+        let mut fresh = partition(1);
+        fresh.append(0, WINDOW + 9, 2.0, Conflict::Refuse, &mut cursor).unwrap();
+        assert_eq!(read(&fresh, 0), [(WINDOW + 9, 2.0)]);
     }
 
     #[test]

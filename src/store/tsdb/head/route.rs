@@ -25,6 +25,8 @@ pub type SharedPartition = Arc<Mutex<Partition>>;
 pub struct FrozenWindow {
     pub window: Timestamp,
     pub partitions: Vec<SharedPartition>,
+    /// Every log record before this that has samples of the window is in these partitions or in a file.
+    pub through: Position,
 }
 
 impl FrozenWindow {
@@ -89,7 +91,15 @@ impl Head {
         let mut cursors = [(Timestamp::MIN, Cursor::default()); SHARDS];
         let mut index = 0;
         while index < batch.series.len() {
-            let (shard, window) = (batch.series[index].shard(), self.window_of(batch.timestamps[index]));
+            let at = batch.timestamps[index];
+            if at < moment.oldest {
+                // Before any partition is made for it.
+                let reason = RefusalReason::TooOld { timestamp: at, oldest: moment.oldest };
+                refused.push(Refusal { index, reason });
+                index += 1;
+                continue;
+            }
+            let (shard, window) = (batch.series[index].shard(), self.window_of(at));
             let partition = self.partition(shard, window, moment);
             if cursors[shard].0 != window {
                 cursors[shard] = (window, Cursor::default());
@@ -112,11 +122,12 @@ impl Head {
         let shard = batch.series[index].shard();
         let mut held = partition.lock();
         let window = held.window;
-        let range = window..window.saturating_add(self.window_ms);
+        // Unsigned, because the last window ends with time itself.
+        let inside = |at: Timestamp| (at.wrapping_sub(window) as u64) < self.window_ms as u64;
         held.touched_ms = moment.now_ms;
         while index < batch.series.len() && !held.frozen {
             let (series, at) = (batch.series[index], batch.timestamps[index]);
-            if series.shard() != shard || !range.contains(&at) {
+            if series.shard() != shard || !inside(at) {
                 break;
             }
             let outcome = if at < moment.oldest {
@@ -248,22 +259,25 @@ impl Head {
         found
     }
 
-    /// Takes a window out of the head. Appends that come later find a fresh partition.
-    pub fn freeze(&self, window: Timestamp) -> FrozenWindow {
+    /// Takes a window out of the head. Appends that come later find a fresh partition. Records before `through` have
+    /// been applied.
+    pub fn freeze(&self, window: Timestamp, through: Position) -> FrozenWindow {
         let taken = self.shards.iter().filter_map(|shard| shard.write().remove(&window));
         let partitions: Vec<SharedPartition> = taken.collect();
         for partition in &partitions {
             partition.lock().frozen = true;
         }
-        FrozenWindow { window, partitions }
+        FrozenWindow { window, partitions, through }
     }
 
-    /// The windows in memory, oldest first.
-    pub fn windows(&self) -> Vec<WindowUse> {
+    /// The windows in memory, oldest first. A window that seems to have been written to after `now_ms` counts as
+    /// written to at that time: the clock has been set back, and it would not be quiet until the old time comes again.
+    pub fn windows(&self, now_ms: i64) -> Vec<WindowUse> {
         let mut windows: BTreeMap<Timestamp, WindowUse> = BTreeMap::new();
         for shard in &self.shards {
             for (window, partition) in shard.read().iter() {
-                let held = partition.lock();
+                let mut held = partition.lock();
+                held.touched_ms = held.touched_ms.min(now_ms);
                 let first = WindowUse { window: *window, bytes: 0, touched_ms: i64::MIN, columns: 0 };
                 let total = windows.entry(*window).or_insert(first);
                 total.bytes += held.bytes;
@@ -293,10 +307,9 @@ impl Head {
         runs
     }
 
-    /// Forgets those of `candidates` that hold nothing in memory; gives back those to ask about again.
-    pub fn forget(&self, candidates: &[SeriesId], frozen: &[FrozenWindow]) -> Vec<SeriesId> {
-        // The order of locks is open runs, catalogue, shard, partition, everywhere.
-        let open = self.open_runs.lock();
+    /// Forgets those of `candidates` that hold nothing in memory; gives back those to ask about again. The caller holds
+    /// the open runs and the list of frozen windows still, so that nothing is between two places meanwhile.
+    pub fn forget(&self, candidates: &[SeriesId], open: &IdMap<Run>, frozen: &[FrozenWindow]) -> Vec<SeriesId> {
         self.catalog.forget(candidates, |series| {
             let holds = |partition: &SharedPartition| partition.lock().column_of(series).is_ok();
             self.shards[series.shard()].read().values().any(holds)

@@ -185,6 +185,12 @@ impl Log {
         Position(self.shared.state.lock().end)
     }
 
+    /// Where the oldest segment begins; the end where there is none.
+    pub fn begin(&self) -> Position {
+        let oldest = self.shared.segments.lock().list().first().map(|segment| segment.base);
+        oldest.map_or_else(|| self.end(), Position)
+    }
+
     /// Everything before this position that was not refused is durable.
     pub fn durable_end(&self) -> Position {
         Position(self.shared.state.lock().durable)

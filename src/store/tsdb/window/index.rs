@@ -11,7 +11,7 @@ pub struct Table<'a>(pub &'a [u8]);
 
 impl<'a> Table<'a> {
     pub fn new(file: &'a [u8], section: Section) -> Table<'a> {
-        let bytes = file.get(section.offset as usize..(section.offset + section.length) as usize);
+        let bytes = file.get(section.offset as usize..section.offset.saturating_add(section.length) as usize);
         Table(bytes.unwrap_or_default())
     }
 
@@ -66,14 +66,14 @@ impl<'a> LabelIndex<'a> {
     pub fn values(&self, name: &str) -> impl Iterator<Item = (&'a str, ValueEntry)> + '_ {
         let (first, count) = self.name(name).map_or((0, 0), |entry| (entry.first_value, entry.values));
         (0..u64::from(count)).filter_map(move |at| {
-            let entry: ValueEntry = self.values.get((first + at) as usize)?;
+            let entry: ValueEntry = self.values.get(first.saturating_add(at) as usize)?;
             Some((self.text(entry.offset, entry.length), entry))
         })
     }
 
     fn value(&self, name: &str, value: &str) -> Option<ValueEntry> {
         let entry = self.name(name)?;
-        let (mut low, mut high) = (entry.first_value, entry.first_value + u64::from(entry.values));
+        let (mut low, mut high) = (entry.first_value, entry.first_value.saturating_add(u64::from(entry.values)));
         while low < high {
             let middle = (low + high) / 2;
             let entry: ValueEntry = self.values.get(middle as usize)?;

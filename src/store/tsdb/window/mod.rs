@@ -13,5 +13,5 @@ mod reader;
 mod writer;
 
 pub use format::Footer;
-pub use reader::{ClockCache, WindowFile};
+pub use reader::{ClockCache, Damaged, WindowFile};
 pub use writer::write_window;

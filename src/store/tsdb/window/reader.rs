@@ -15,15 +15,18 @@ use crate::{
         tsdb::{
             codec::{take_histogram, take_run},
             head::column::read_ticks,
+            run::Run,
         },
     },
 };
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -36,8 +39,27 @@ pub struct WindowFile {
     /// The index is checked when it is first used, not when the file is opened: opening stays cheap with a month of
     /// files.
     index_intact: OnceLock<bool>,
+    /// Series whose damage has been counted and logged: a dashboard would meet it every few seconds.
+    reported: Mutex<BTreeSet<u32>>,
     /// Retention has dropped it: the file goes when the last reader does.
     pub dropped: AtomicBool,
+    damaged: Arc<Damaged>,
+}
+
+/// What damage was met since the start.
+#[derive(Debug, Default)]
+pub struct Damaged {
+    count: AtomicU64,
+}
+
+impl Damaged {
+    pub fn add(&self, count: u64) {
+        self.count.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
 }
 
 /// The clocks of a file that one query has decoded so far.
@@ -45,7 +67,7 @@ pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
 
 impl WindowFile {
     /// Maps a file and checks its header and footer.
-    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<WindowFile, StoreError> {
+    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path, damaged: &Arc<Damaged>) -> Result<WindowFile, StoreError> {
         let bytes = vfs.map(path).map_err(StoreError::io("opening a window file"))?;
         let footer = Footer::decode(bytes.bytes()).ok_or_else(|| {
             StoreError::Damaged(format!("{} is no whole window file; its samples are not served", path.display()))
@@ -56,7 +78,9 @@ impl WindowFile {
             bytes,
             vfs: vfs.clone(),
             index_intact: OnceLock::new(),
+            reported: Mutex::default(),
             dropped: AtomicBool::new(false),
+            damaged: damaged.clone(),
         })
     }
 
@@ -73,6 +97,7 @@ impl WindowFile {
         *self.index_intact.get_or_init(|| {
             let intact = crc32c::crc32c(self.section(self.footer.index())) == self.footer.index_crc;
             if !intact {
+                self.damaged.add(1);
                 tracing::error!(path = %self.path.display(), "The index of a window file is damaged; it is not served.");
             }
             intact
@@ -80,7 +105,7 @@ impl WindowFile {
     }
 
     fn section(&self, section: Section) -> &[u8] {
-        let range = section.offset as usize..(section.offset + section.length) as usize;
+        let range = section.offset as usize..section.offset.saturating_add(section.length) as usize;
         self.bytes.bytes().get(range).unwrap_or_default()
     }
 
@@ -155,26 +180,28 @@ impl WindowFile {
         ticks.collect()
     }
 
-    /// Appends the samples of a series within `range`: runs first, then chunks in order of time.
-    pub fn read(
+    /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
+    /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
+    pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
+        if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
+            self.damaged.add(1);
+            tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
+        }
+    }
+
+    fn try_read(
         &self,
         series: u32,
         range: TimeRange,
         clocks: &ClockCache,
         samples: &mut Samples,
-    ) -> Result<(), StoreError> {
-        self.try_read(series, range, clocks, samples).ok_or_else(|| {
-            StoreError::Damaged(format!("a chunk in {} is damaged; its samples are lost", self.path.display()))
-        })
-    }
-
-    fn try_read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples) -> Option<()> {
+        runs: &mut Vec<Run>,
+    ) -> Option<()> {
         let entry = self.entry(series)?;
         let mut input = self.section(Section { offset: entry.data_offset, length: u64::from(entry.data_length) });
         if crc32c::crc32c(input) != entry.data_crc {
             return None;
         }
-        let before = samples.timestamps.len();
         for _ in 0..take_varint(&mut input)? {
             self.read_chunk(&mut input, range, clocks, samples)?;
         }
@@ -185,14 +212,9 @@ impl WindowFile {
                 samples.histograms.push(HistogramSample { timestamp, histogram: Arc::new(histogram) });
             }
         }
-        let chunks_end = samples.timestamps.len();
         for _ in 0..take_varint(&mut input)? {
-            // Ended before the window was sealed, so the present does not matter.
-            take_run(&mut input)?.read(range, self.footer.newest, samples);
+            runs.push(take_run(&mut input)?);
         }
-        // Samples come after the points of runs, so that they win where both have one time.
-        samples.timestamps[before..].rotate_left(chunks_end - before);
-        samples.values[before..].rotate_left(chunks_end - before);
         Some(())
     }
 

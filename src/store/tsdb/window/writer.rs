@@ -12,7 +12,6 @@ use crate::{
         tsdb::{
             codec::{push_histogram, push_run},
             head::{FrozenWindow, SharedPartition, column::Column},
-            log::Position,
         },
     },
 };
@@ -67,43 +66,60 @@ impl Index {
 
 /// Writes the window to `directory` and gives the file's path, or `None` where the window holds nothing.
 ///
-/// `labels_of` knows every series of the window. The file is synced and renamed into place before this returns.
+/// `labels_of` knows every series of the window, and is asked while no lock is held. The file is synced and renamed
+/// into place before this returns; where that fails, nothing is left that takes space.
 pub fn write_window(
     vfs: &dyn Vfs,
     directory: &Path,
     window: &FrozenWindow,
-    sealed_through: Position,
     labels_of: impl Fn(SeriesId) -> Option<Labels>,
 ) -> Result<Option<PathBuf>, StoreError> {
     for partition in &window.partitions {
         sort_late_samples(partition);
     }
-    let mut series: Vec<(Labels, usize, usize)> = Vec::new();
+    let mut columns: Vec<(SeriesId, usize, usize)> = Vec::new();
     for (number, partition) in window.partitions.iter().enumerate() {
         let held = partition.lock();
-        for (at, column) in held.columns.iter().enumerate() {
-            let empty = column.extra.is_none() && column.chunk.is_empty();
-            if let Some(labels) = labels_of(column.series).filter(|_| !empty) {
-                series.push((labels, number, at));
-            }
-        }
+        let filled = |column: &Column| column.extra.is_some() || !column.chunk.is_empty();
+        let filled = held.columns.iter().enumerate().filter(|(_, column)| filled(column));
+        columns.extend(filled.map(|(at, column)| (column.series, number, at)));
     }
+    let named = |(id, number, at): (SeriesId, usize, usize)| Some((labels_of(id)?, number, at));
+    let mut series: Vec<(Labels, usize, usize)> = columns.into_iter().filter_map(named).collect();
     if series.is_empty() {
         return Ok(None);
     }
     series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let written = write_file(vfs, directory, window, &series);
+    if written.is_err() {
+        let (_, temporary) = paths(directory, window);
+        let _ = vfs.remove(&temporary);
+    }
+    written.map(Some)
+}
 
-    let name = format!("{}-{:016x}.window", window.window, sealed_through.0);
-    let (path, temporary) = (directory.join(&name), directory.join(format!("{name}.tmp")));
+/// The name of the file, and the one it has until it is whole.
+fn paths(directory: &Path, window: &FrozenWindow) -> (PathBuf, PathBuf) {
+    let name = format!("{}-{:016x}.window", window.window, window.through.0);
+    (directory.join(&name), directory.join(format!("{name}.tmp")))
+}
+
+fn write_file(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    window: &FrozenWindow,
+    series: &[(Labels, usize, usize)],
+) -> Result<PathBuf, StoreError> {
+    let (path, temporary) = paths(directory, window);
     let file = vfs.open(&temporary, OpenMode::Create).map_err(StoreError::io("creating a window file"))?;
     file.set_len(0).map_err(StoreError::io("creating a window file"))?;
     let mut output = Output { file, buffer: HEADER.to_vec(), flushed: 0 };
-    write_sections(&mut output, window, sealed_through, &series)?;
+    write_sections(&mut output, window, series)?;
     output.flush()?;
     output.file.sync_data().map_err(StoreError::io("syncing a window file"))?;
     vfs.rename(&temporary, &path).map_err(StoreError::io("naming a window file"))?;
     vfs.sync_dir(directory).map_err(StoreError::io("syncing the directory of windows"))?;
-    Ok(Some(path))
+    Ok(path)
 }
 
 /// Late samples go into the order of their series before it is written.
@@ -120,7 +136,6 @@ fn sort_late_samples(partition: &SharedPartition) {
 fn write_sections(
     output: &mut Output,
     window: &FrozenWindow,
-    sealed_through: Position,
     series: &[(Labels, usize, usize)],
 ) -> Result<(), StoreError> {
     let data_offset = output.position();
@@ -158,7 +173,7 @@ fn write_sections(
         window: window.window,
         oldest,
         newest,
-        sealed_through,
+        sealed_through: window.through,
         clocks,
         series: entries,
         labels,

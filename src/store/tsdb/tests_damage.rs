@@ -1,0 +1,104 @@
+//! Flipped bytes in any file: the engine opens, loses only what they covered, and says that it did.
+
+use super::{
+    options::WINDOW_MS,
+    tests::{Bench, contents, labels, one_sample, time_of},
+};
+use crate::{
+    model::{Labels, Samples},
+    stdx::vfs::{Vfs, simulated::Random},
+    store::{Appendable, Queryable, RunChange, WriteBatch},
+};
+use std::path::PathBuf;
+
+const SERIES: usize = 12;
+const ROUNDS: i64 = 40;
+
+/// Windows on disk, a checkpoint, and a log with more. Every third batch is never sealed.
+fn filled() -> Bench {
+    let bench = Bench::new();
+    let store = bench.open();
+    for round in 0..ROUNDS {
+        for series in 0..SERIES {
+            let at = time_of(0) + round * 60_000 + (round % 3) * WINDOW_MS;
+            store.append(&one_sample(&store, series, at, at as f64)).unwrap().ticket.wait_blocking().unwrap();
+        }
+        if round == 20 {
+            let series = store.series_id(&labels(SERIES)).unwrap();
+            let open = RunChange::Open { series, value: 1.0, first: time_of(0), step_ms: 600_000 };
+            store.append(&WriteBatch { runs: vec![open], ..WriteBatch::default() }).unwrap();
+        }
+        if round == 25 {
+            let window = store.shared.head.window_of(time_of(0));
+            store.shared.seal_where(|used| used.window == window + WINDOW_MS).unwrap();
+            store.shared.seal_where(|used| used.window == window).unwrap();
+        }
+    }
+    drop(store);
+    bench
+}
+
+fn all_files(bench: &Bench) -> Vec<PathBuf> {
+    let mut files = [bench.files("/data/windows"), bench.files("/data/log")].concat();
+    files.extend(["/data/checkpoint", "/data/checkpoint.copy"].map(PathBuf::from));
+    files
+}
+
+fn count(contents: &[(Labels, Samples)]) -> usize {
+    contents.iter().map(|(_, samples)| samples.len()).sum()
+}
+
+#[test]
+fn a_flipped_byte_anywhere_costs_what_it_covered_and_is_counted() {
+    let whole = filled();
+    let before = contents(&whole.open());
+    let (mut random, mut damages, mut counted) = (Random(5), 0, 0);
+    for trial in 0..400 {
+        let bench = Bench { vfs: whole.vfs.after_power_cut(0), ..Bench::new() };
+        let files = all_files(&bench);
+        let file = &files[random.below(files.len() as u64) as usize];
+        let length = bench.vfs.length(file).unwrap();
+        if length == 0 {
+            continue;
+        }
+        let offset = random.below(length);
+        bench.vfs.corrupt(file, offset as usize, 1 << random.below(8));
+        let context = format!("trial {trial}: {} at {offset}", file.display());
+        let store = bench.open();
+        let after = contents(&store);
+        for (labels, samples) in &after {
+            let original = &before.iter().find(|(found, _)| found == labels).unwrap_or_else(|| panic!("{context}")).1;
+            for (at, value) in samples.timestamps.iter().zip(&samples.values) {
+                let index = original.timestamps.binary_search(at).unwrap_or_else(|_| panic!("{context}"));
+                assert_eq!(original.values[index].to_bits(), value.to_bits(), "{context}");
+            }
+        }
+        let lost = count(&before) - count(&after);
+        let damaged = store.status(1).unwrap().damaged;
+        assert!(lost == 0 || damaged > 0, "{context}: {lost} samples lost without a word");
+        damages += u64::from(lost > 0);
+        counted += u64::from(damaged > 0);
+        // Looking again neither counts again nor loses more.
+        assert_eq!(count(&contents(&store)), count(&after), "{context}");
+        assert_eq!(store.status(1).unwrap().damaged, damaged, "{context}");
+        // And the store goes on.
+        store.append(&one_sample(&store, 0, time_of(900), 1.0)).unwrap().ticket.wait_blocking().unwrap();
+        store.seal_all().unwrap();
+    }
+    assert!(damages > 20 && counted > damages, "{damages} of {counted} damages cost samples");
+}
+
+#[test]
+fn both_checkpoints_torn_and_windows_cut_short_still_open() {
+    let whole = filled();
+    for cut in [0, 1, 100, 176] {
+        let bench = Bench { vfs: whole.vfs.after_power_cut(0), ..Bench::new() };
+        for file in all_files(&bench).iter().filter(|file| !file.to_string_lossy().ends_with(".log")) {
+            let file = bench.vfs.open(file, crate::stdx::vfs::OpenMode::ReadWrite).unwrap();
+            file.set_len(file.len().unwrap().min(cut)).unwrap();
+        }
+        let store = bench.open();
+        assert!(store.status(1).unwrap().damaged > 2);
+        store.append(&one_sample(&store, 99, time_of(900), 1.0)).unwrap().ticket.wait_blocking().unwrap();
+    }
+}
