@@ -13,7 +13,7 @@ const PAGES = {
   home: '',
   explore: `explore?${QUERIES}`,
   push: 'push',
-  status: 'status',
+  status: 'status?tab=storage',
   ...(all ? { targets: 'targets', metrics: 'explore/metrics?name=http_requests_total', cardinality: 'explore/metrics?tab=cardinality', table: `explore?${QUERIES}&view=table`, raw: `explore?${QUERIES}&view=raw`, error: 'explore?q=rate(http_requests_total[5m)', config: 'status?tab=config', storage: 'status?tab=storage', jobs: 'status?tab=jobs', unknown: 'nothing' } : {}),
 };
 
@@ -27,6 +27,7 @@ try {
     page.on('pageerror', (error) => console.log(name, error.stack));
     await page.goto(server.url + path);
     await page.waitForTimeout(1_500);
+    if (name === 'home') await page.waitForTimeout(5_000);
     if (name === 'push') await page.locator('.fold').nth(1).click();
     await page.waitForTimeout(200);
     await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
