@@ -17,7 +17,7 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes, to_bytes},
-    http::{HeaderMap, Method, Request, StatusCode},
+    http::{HeaderMap, Method, Request, Response, StatusCode},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,6 +26,11 @@ use tower::ServiceExt;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Answers what begins with `/page` with the path it was asked for.
+fn pages(_: &Method, path: &str, _: &HeaderMap) -> Option<Response<Body>> {
+    path.starts_with("/page").then(|| Response::new(Body::from(path.to_owned())))
+}
 
 /// An API over a fresh store; tokens are named after the one scope they have.
 struct TestApi {
@@ -102,7 +107,7 @@ impl TestApi {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = service(self.api.clone(), |_, _, _| None).oneshot(request).await.unwrap();
+        let response = service(self.api.clone(), pages).oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         // Events have no end.
         let endless = head.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
@@ -190,8 +195,7 @@ async fn methods_that_a_route_does_not_have_are_405() {
         assert_eq!(api.send(method, path, &[], "").await.status, 405, "{method} {path}");
     }
     assert_eq!(api.send("HEAD", "/-/healthy", &[], "").await.status, 200);
-    // There is no process around this API that could.
-    assert_eq!(api.send("POST", "/-/reload", &[], "").await.status, 500);
+    assert_eq!(api.send("POST", "/-/reload", &[], "").await.status, 403);
 }
 
 #[tokio::test]
@@ -205,8 +209,17 @@ async fn unknown_paths_are_json_below_api_and_never_a_page() {
         let answer = api.send("PUT", path, &[], "").await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (404, "404 page not found\n"), "{path}");
     }
-    let page = api.get("/").await;
-    assert!(page.body.starts_with("<!doctype html>") && page.header("content-security-policy").is_some());
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_what_no_route_is_for_with_the_path_as_it_was_written() {
+    let api = TestApi::new();
+    for path in ["/page", "/page/a/", "/page//a"] {
+        let page = api.get(path).await;
+        assert_eq!((page.status.as_u16(), page.body.as_str()), (200, path));
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(api.get("/other").await.status.as_u16(), 404);
 }
 
 #[tokio::test]

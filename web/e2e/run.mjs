@@ -140,7 +140,7 @@ try {
     const page = await open(server.url);
     await page.keyboard.press('g');
     await page.keyboard.press('p');
-    await page.getByRole('heading', { name: 'Push groups' }).waitFor();
+    await page.getByRole('searchbox').waitFor();
     await page.keyboard.press('/');
     await page.keyboard.type('gs?');
     await page.waitForURL(/push\?q=gs/);

@@ -1,4 +1,4 @@
-// Pictures of the pages, of made-up data, into docs/screenshots. With a folder as argument: all pages, both themes, there.
+// Pictures of the pages, of made-up data, into docs/screenshots. With a folder as argument: all pages, both themes, there. Without, one theme each, by turns.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { push, startBrowser, startServer } from './browser.mjs';
@@ -13,7 +13,7 @@ const PAGES = {
   home: '',
   explore: `explore?${QUERIES}`,
   push: 'push',
-  status: 'status',
+  status: 'status?tab=storage',
   ...(all ? { targets: 'targets', metrics: 'explore/metrics?name=http_requests_total', cardinality: 'explore/metrics?tab=cardinality', table: `explore?${QUERIES}&view=table`, raw: `explore?${QUERIES}&view=raw`, error: 'explore?q=rate(http_requests_total[5m)', config: 'status?tab=config', storage: 'status?tab=storage', jobs: 'status?tab=jobs', unknown: 'nothing' } : {}),
 };
 
@@ -27,6 +27,7 @@ try {
     page.on('pageerror', (error) => console.log(name, error.stack));
     await page.goto(server.url + path);
     await page.waitForTimeout(1_500);
+    if (name === 'home') await page.waitForTimeout(5_000);
     if (name === 'push') await page.locator('.fold').nth(1).click();
     await page.waitForTimeout(200);
     await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
@@ -35,7 +36,7 @@ try {
   if (all) for (const theme of ['light', 'dark']) await shoot('empty', theme, '');
   await write(server.url, demo());
   for (const [path, body] of PUSHES) await push(server.url, path, body);
-  for (const theme of ['light', 'dark']) for (const [name, path] of Object.entries(PAGES)) await shoot(name, theme, path);
+  for (const [place, [name, path]] of Object.entries(PAGES).entries()) for (const theme of all ? ['light', 'dark'] : [['light', 'dark'][place % 2]]) await shoot(name, theme, path);
   if (all) for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets']) await shoot(`${name}-narrow`, 'light', PAGES[name], { width: 320, height: 720 }).catch((error) => console.log(error.message));
 } finally {
   await browser.stop();
