@@ -2,7 +2,8 @@
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
 //! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`hosts`],
-//! [`scrape`] · [`api`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query through them.
+//! [`scrape`] · [`api`], [`web`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query
+//! through them.
 
 pub mod api;
 pub mod app;
@@ -19,3 +20,4 @@ pub mod scrape;
 pub mod stdx;
 pub mod store;
 pub mod telemetry;
+pub mod web;

@@ -14,7 +14,6 @@ mod error;
 mod health;
 mod middleware;
 mod own_metrics;
-mod page;
 mod params;
 mod push;
 mod render;
@@ -27,5 +26,5 @@ mod tests;
 mod v1;
 mod write;
 
-pub use router::service;
+pub use router::{Pages, service};
 pub use state::{About, Api, ApiConfig, InForce, Parts, ReloadRequest};

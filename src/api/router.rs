@@ -3,12 +3,18 @@
 use super::{
     middleware::{
         guard::{Door, guard, method_not_allowed},
-        outer::{clean_path, finish_body, headers, not_found, panicked},
+        outer::{clean_path, finish_body, headers, panicked, unknown},
     },
     routes::table,
     state::Api,
 };
-use axum::{Router, body::Body, extract::Request, http::Response, middleware::from_fn, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, Method, Response},
+    middleware::{from_fn, from_fn_with_state},
+};
 use std::{convert::Infallible, sync::Arc};
 use tower::{Layer, Service, ServiceExt, util::MapRequestLayer};
 use tower_http::{
@@ -23,9 +29,13 @@ use tower_http::{
 /// Shorter answers gain nothing by compression.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
-/// The whole API as a service from request to response.
+/// Answers what no route is for, with a page or a file of it: method, path as the client wrote it, headers.
+pub type Pages = fn(&Method, &str, &HeaderMap) -> Option<Response<Body>>;
+
+/// The whole API, and `pages` beside it, as a service from request to response.
 pub fn service(
     api: Arc<Api>,
+    pages: Pages,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let mut router = Router::new();
     for route in table() {
@@ -37,7 +47,7 @@ pub fn service(
         .quality(CompressionLevel::Fastest)
         .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)));
     let router = router
-        .fallback(not_found)
+        .fallback(async move |request: Request| unknown(request, pages))
         .method_not_allowed_fallback(async || method_not_allowed())
         .with_state(api)
         .layer(from_fn(finish_body))

@@ -1,7 +1,7 @@
 //! The one table of routes: path, methods, who may. What does not stand here does not exist, and nothing stands here
 //! without saying who may.
 
-use super::{health, own_metrics, page, push, state::Api, v1, write};
+use super::{health, own_metrics, push, state::Api, v1, write};
 use crate::auth::Scope;
 use axum::{
     http::Method,
@@ -47,7 +47,6 @@ macro_rules! row {
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
     vec![
-        row!("/", GET, Access::Open, page::start),
         row!("/-/healthy", GET_HEAD, Access::Open, health::healthy),
         row!("/-/ready", GET_HEAD, Access::Open, health::ready),
         row!("/-/reload", PUT_POST, ADMIN, health::reload),

@@ -164,7 +164,7 @@ fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: Cancellat
         timeouts: Timeouts::default(),
         metrics: ServerMetrics::new(&api.metrics),
     };
-    tokio::spawn(server.run(listener, service(api.clone()), stop, DRAIN))
+    tokio::spawn(server.run(listener, service(api.clone(), crate::web::respond), stop, DRAIN))
 }
 
 /// The rooms in the direction data flows.

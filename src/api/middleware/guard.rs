@@ -11,7 +11,7 @@ use crate::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, Method, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
     middleware::Next,
     response::IntoResponse,
 };
@@ -52,8 +52,20 @@ fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Respon
     }
     match door.access {
         Access::Open => Ok(()),
-        Access::Needs(scope) => authorize(&door.api.keyring, scope, headers).map_err(refuse),
+        Access::Needs(scope) => authorize(&door.api.keyring, scope, headers).map_err(refuse).map_err(|mut refused| {
+            if refused.status() == StatusCode::UNAUTHORIZED && from_script(headers) {
+                let challenge = HeaderValue::from_static("Bearer realm=\"observatory\"");
+                refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            refused
+        }),
     }
+}
+
+/// Whether a script of a page asks, which has its own way to ask for a token: on a challenge of basic authentication
+/// the browser would ask before it.
+fn from_script(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-requested-with")
 }
 
 /// As Go's server says it; Grafana tries another method when it reads this status.
@@ -124,7 +136,6 @@ fn presented(authorization: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     #[test]
     fn tokens_come_as_bearer_or_password() {

@@ -1,6 +1,9 @@
 //! Around all routes: clean paths, headers for browsers, and no request that takes its connection down.
 
-use crate::api::error::{ApiError, ErrorKind};
+use crate::api::{
+    error::{ApiError, ErrorKind},
+    router::Pages,
+};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
@@ -27,6 +30,10 @@ const LEFT_TIME: Duration = Duration::from_secs(1);
 /// Where browsers of other origins may read.
 const READABLE: &str = "/api/v1/";
 
+/// A path as it was before [`clean_path`].
+#[derive(Debug, Clone)]
+struct AskedPath(String);
+
 /// Makes the path one that the table knows: `//` is `/`, and a slash at the end means nothing, except where it ends a
 /// grouping key. Go's servers redirect here, and many clients lose their body on the way.
 pub fn clean_path(mut request: Request) -> Request {
@@ -49,11 +56,13 @@ pub fn clean_path(mut request: Request) -> Request {
         clean.push('?');
         clean.push_str(query);
     }
+    let asked = AskedPath(path.to_owned());
     let mut parts = request.uri().clone().into_parts();
     if let Ok(path_and_query) = PathAndQuery::try_from(clean) {
         parts.path_and_query = Some(path_and_query);
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
+            request.extensions_mut().insert(asked);
         }
     }
     request
@@ -147,9 +156,13 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
         .into_response()
 }
 
-/// Paths that are not in the table: JSON below `/api`, Go's words elsewhere, and never a page.
-pub async fn not_found(request: Request) -> Response<Body> {
+/// Paths that are not in the table: perhaps a page. If not, JSON below `/api` and Go's words elsewhere.
+pub fn unknown(request: Request, pages: Pages) -> Response<Body> {
     let path = request.uri().path();
+    let asked = request.extensions().get::<AskedPath>().map_or(path, |asked| &asked.0);
+    if let Some(page) = pages(request.method(), asked, request.headers()) {
+        return page;
+    }
     if path == "/api" || path.starts_with("/api/") {
         return ApiError::new(ErrorKind::NotFound, format!("there is no {path} here")).into_response();
     }

@@ -1,6 +1,7 @@
 //! `GET /api/v1/events`: what changes, as it changes, as server-sent events.
 //!
-//! `event: job` carries a job after each of its changes, `event: store` every few seconds what the store holds.
+//! `event: job` carries a job after each of its changes, `event: store` what the store holds: soon after something came
+//! in, and every few seconds in any case.
 
 use super::jobs::tree;
 use crate::api::{
@@ -25,9 +26,11 @@ use std::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast::error::RecvError, mpsc},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
+/// The first sample of a new installation is seen within this time by the person who waits for it.
+const CHANGES_EVERY: Duration = Duration::from_millis(500);
 /// Also tells proxies and clients that the connection lives.
 const STORE_EVERY: Duration = Duration::from_secs(5);
 /// Events on their way to one client; a slower one is told the newest state of each job later.
@@ -50,13 +53,19 @@ pub async fn events(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result<
 
 async fn tell(parts: Arc<Parts>, sender: mpsc::Sender<Bytes>, _place: OwnedSemaphorePermit) {
     let mut changes = parts.jobs.subscribe();
-    let mut ticks = interval(STORE_EVERY);
+    let mut ticks = interval(CHANGES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told: Option<(Instant, [u64; 4])> = None;
     loop {
         let event = tokio::select! {
-            _ = ticks.tick() => match store(&parts) {
-                Some(store) => event("store", &store),
-                None => continue,
+            _ = ticks.tick() => {
+                let came_in = came_in(&parts);
+                if told.is_some_and(|(at, before)| before == came_in && at.elapsed() < STORE_EVERY) {
+                    continue;
+                }
+                let Some(store) = store(&parts) else { continue };
+                told = Some((Instant::now(), came_in));
+                event("store", &store)
             },
             change = changes.recv() => match change {
                 Ok(job) => event("job", &tree(&job)),
@@ -70,6 +79,12 @@ async fn tell(parts: Arc<Parts>, sender: mpsc::Sender<Bytes>, _place: OwnedSemap
             return;
         }
     }
+}
+
+/// What tells that something came in; cheap enough to ask often.
+fn came_in(parts: &Parts) -> [u64; 4] {
+    let stats = parts.ingest.stats();
+    [stats.samples.get(), stats.histograms.get(), stats.push_samples.get(), stats.push_deletes.get()]
 }
 
 fn store(parts: &Parts) -> Option<Value> {

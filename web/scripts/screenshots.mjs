@@ -1,0 +1,43 @@
+// Pictures of the pages, of made-up data, into docs/screenshots. With a folder as argument: all pages, both themes, there.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { push, startBrowser, startServer } from './browser.mjs';
+import { demo, PUSHES, write } from './history.mjs';
+
+const all = process.argv[2];
+const folder = all ?? new URL('../../docs/screenshots/', import.meta.url).pathname;
+mkdirSync(folder, { recursive: true });
+
+const QUERIES = new URLSearchParams([['q', 'sum by (path) (rate(http_requests_total{job="api"}[5m]))'], ['from', 'now-3h'], ['to', 'now']]);
+const PAGES = {
+  home: '',
+  explore: `explore?${QUERIES}`,
+  push: 'push',
+  status: 'status',
+  ...(all ? { targets: 'targets', metrics: 'explore/metrics?name=http_requests_total', cardinality: 'explore/metrics?tab=cardinality', table: `explore?${QUERIES}&view=table`, raw: `explore?${QUERIES}&view=raw`, error: 'explore?q=rate(http_requests_total[5m)', config: 'status?tab=config', storage: 'status?tab=storage', jobs: 'status?tab=jobs', unknown: 'nothing' } : {}),
+};
+
+const server = await startServer('hosts:\n  enabled: false\n');
+const browser = await startBrowser();
+try {
+  const shoot = async (name, theme, path, size = { width: 1280, height: 800 }) => {
+    const context = await browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: 'reduce' });
+    const page = await context.newPage();
+    page.on('console', (message) => message.type() === 'error' && console.log(name, message.text()));
+    page.on('pageerror', (error) => console.log(name, error.stack));
+    await page.goto(server.url + path);
+    await page.waitForTimeout(1_500);
+    if (name === 'push') await page.locator('.fold').nth(1).click();
+    await page.waitForTimeout(200);
+    await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
+    await context.close();
+  };
+  if (all) for (const theme of ['light', 'dark']) await shoot('empty', theme, '');
+  await write(server.url, demo());
+  for (const [path, body] of PUSHES) await push(server.url, path, body);
+  for (const theme of ['light', 'dark']) for (const [name, path] of Object.entries(PAGES)) await shoot(name, theme, path);
+  if (all) for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets']) await shoot(`${name}-narrow`, 'light', PAGES[name], { width: 320, height: 720 }).catch((error) => console.log(error.message));
+} finally {
+  await browser.stop();
+  await server.stop();
+}
