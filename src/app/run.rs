@@ -115,10 +115,11 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     if let Some(hosts) = &rooms.hosts {
         metrics::register_hosts(&metrics, hosts);
     }
-    api.ready(rooms.parts(reload));
     let (scrape, clock) = (rooms.scrape.clone(), rooms.clock.clone());
     let mut reloader = Reloader::new(settings.config_file, config, address, scrape, api.clone(), clock, &metrics);
+    // Before anybody may ask which targets there are.
     reloader.start().await;
+    api.ready(rooms.parts(reload));
     tracing::info!("Ready.");
 
     let name = wait_for_end(&mut signals, &mut requests, &mut reloader).await;

@@ -96,7 +96,7 @@ fn target(server: &TestServer, job: &str) -> Value {
 
 /// Waits for the first scrape; gives the error it ended with.
 fn error_of(server: &TestServer, job: &str) -> String {
-    wait(job, || target(server, job)["health"] != "unknown");
+    wait(job, || target(server, job)["health"].as_str().is_some_and(|health| health != "unknown"));
     target(server, job)["lastError"].as_str().unwrap().to_owned()
 }
 
@@ -134,11 +134,12 @@ fn a_target_becomes_series_with_its_report() {
     assert_eq!((known[0]["type"].as_str(), known[0]["help"].as_str()), (Some("gauge"), Some("text")));
     assert_eq!(server.get("/api/v1/metadata?metric=a").data()["a"][0]["help"], "text");
     assert!(!server.get("/api/v1/status/config").text().contains("hush"));
-    // Even moments, on the interval: nothing drifts.
+    // On the interval, counted from the first: nothing drifts, however busy the machine is.
     wait("five points", || all_points(&server, "a").len() >= 5);
     let points = all_points(&server, "a");
-    let snapped = points.windows(2).filter(|pair| ((pair[1] - pair[0]) * 1000.0).round() as i64 % 300 == 0).count();
-    assert!(snapped * 2 >= points.len() - 1, "{points:?}");
+    let off = |point: &f64| ((point - points[0]) * 1000.0 + 150.0).rem_euclid(300.0) - 150.0;
+    let on_time = points.iter().filter(|point| off(point).abs() < 100.0).count();
+    assert!(on_time * 2 > points.len(), "{points:?}");
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn hostile_targets_fail_alone() {
         slow.job("slow", ", scrape_interval: 500ms"),
         endless.job("endless", long),
         bomb.job("bomb", long),
-        headers.job("headers", ""),
+        headers.job("headers", long),
         redirect.job("redirect", ""),
         html.job("html", ""),
         untyped.job("untyped", ""),
