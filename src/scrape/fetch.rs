@@ -184,7 +184,7 @@ impl Fetcher {
 /// Collects a body, undoing its compression as it comes, so that no more is held than may be.
 enum BodyReader {
     Plain(Bounded),
-    Gzip(MultiGzDecoder<Bounded>, bool),
+    Gzip(Box<MultiGzDecoder<Bounded>>, bool),
 }
 
 struct Bounded {
@@ -209,7 +209,7 @@ impl Write for Bounded {
 impl BodyReader {
     fn new(gzip: bool, limit: usize) -> BodyReader {
         let bounded = Bounded { bytes: Vec::new(), limit };
-        if gzip { BodyReader::Gzip(MultiGzDecoder::new(bounded), false) } else { BodyReader::Plain(bounded) }
+        if gzip { BodyReader::Gzip(Box::new(MultiGzDecoder::new(bounded)), false) } else { BodyReader::Plain(bounded) }
     }
 
     fn limit(&self) -> usize {

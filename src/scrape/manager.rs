@@ -42,8 +42,13 @@ struct Shared {
     seed: u64,
     large: Arc<Semaphore>,
     running: tokio::sync::Mutex<HashMap<Vec<u8>, Loop>>,
-    /// What is shown: pools in order of name, targets in order of pool.
-    shown: RwLock<(Arc<[String]>, Arc<[Arc<Target>]>)>,
+    shown: RwLock<Shown>,
+}
+
+/// Pools in order of name, targets in order of pool.
+struct Shown {
+    pools: Arc<[String]>,
+    targets: Arc<[Arc<Target>]>,
 }
 
 /// One target's loop, and what it was started with.
@@ -85,7 +90,7 @@ impl Manager {
                 seed: xxh64(seed.as_bytes(), 0),
                 large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
                 running: tokio::sync::Mutex::default(),
-                shown: RwLock::new((Arc::from([]), Arc::from([]))),
+                shown: RwLock::new(Shown { pools: Arc::from([]), targets: Arc::from([]) }),
             }),
         }
     }
@@ -141,7 +146,7 @@ impl Manager {
         }
         targets.sort_by(|left, right| left.job.cmp(&right.job));
         self.shared.metrics.targets.set(targets.len() as i64);
-        *self.shared.shown.write() = (pools.into(), targets.into());
+        *self.shared.shown.write() = Shown { pools: pools.into(), targets: targets.into() };
     }
 
     async fn source(
@@ -194,12 +199,12 @@ impl Manager {
 
     /// The targets, in order of their job's name.
     pub fn targets(&self) -> Arc<[Arc<Target>]> {
-        self.shared.shown.read().1.clone()
+        self.shared.shown.read().targets.clone()
     }
 
     /// The names of the jobs, sorted.
     pub fn pools(&self) -> Arc<[String]> {
-        self.shared.shown.read().0.clone()
+        self.shared.shown.read().pools.clone()
     }
 }
 

@@ -94,7 +94,7 @@ impl Families {
             }
         }
         self.round = self.round.wrapping_add(1);
-        if self.round % FAMILY_ROUNDS == 0 {
+        if self.round.is_multiple_of(FAMILY_ROUNDS) {
             let round = self.round;
             self.by_name.retain(|_, (_, seen)| round.wrapping_sub(*seen) <= FAMILY_ROUNDS);
         }

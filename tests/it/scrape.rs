@@ -152,9 +152,8 @@ fn what_vanishes_goes_stale_and_a_failed_scrape_ends_everything() {
     assert_eq!(server.value("count_over_time(a[1m])"), Some(6.0));
 }
 
-#[test]
-fn hostile_targets_fail_alone() {
-    let good = Stub::bodies(&["good 1\n"]);
+/// One that drips, one without an end, one that expands a thousandfold, one with ten thousand headers.
+fn hostile() -> [Stub; 4] {
     let slow = Stub::start(|stream, _| {
         let _ = write!(stream, "{OK}\r\n");
         (0..100).all(|_| {
@@ -181,6 +180,13 @@ fn hostile_targets_fail_alone() {
         });
         write!(stream, "Content-Length: 4\r\n\r\na 1\n").is_ok()
     });
+    [slow, endless, bomb, headers]
+}
+
+#[test]
+fn hostile_targets_fail_alone() {
+    let good = Stub::bodies(&["good 1\n"]);
+    let [slow, endless, bomb, headers] = hostile();
     let plain = |answer: &'static str| Stub::start(move |stream, _| stream.write_all(answer.as_bytes()).is_ok());
     let redirect = plain("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
     let html = plain("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\na 1\n");
