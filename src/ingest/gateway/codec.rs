@@ -47,7 +47,7 @@ pub(super) fn encode_group(group: &Group) -> Vec<u8> {
 
 /// The record of a family. Grouping labels are in the key already and left out.
 pub(super) fn encode_family(family: &Family, grouping: &Grouping) -> Vec<u8> {
-    let mut out = vec![VERSION, type_number(family.metric_type)];
+    let mut out = vec![VERSION, family.metric_type.number()];
     push_varint_signed(&mut out, family.pushed_ms);
     push_slice(&mut out, family.help.as_bytes());
     push_varint(&mut out, family.samples.len() as u64);
@@ -129,7 +129,7 @@ fn decode_group(value: &[u8]) -> Option<(i64, i64)> {
 
 fn decode_family(value: &[u8], grouping: &Grouping) -> Option<Family> {
     let mut rest = value.strip_prefix(&[VERSION])?;
-    let metric_type = type_of(take(&mut rest, 1)?[0])?;
+    let metric_type = MetricType::from_number(u64::from(take(&mut rest, 1)?[0]))?;
     let pushed_ms = take_varint_signed(&mut rest)?;
     let help = take_text(&mut rest)?.to_owned();
     let count = take_varint(&mut rest)?;
@@ -149,24 +149,6 @@ fn decode_family(value: &[u8], grouping: &Grouping) -> Option<Family> {
         samples.push(GroupSample { labels, value });
     }
     rest.is_empty().then_some(Family { metric_type, help, pushed_ms, samples })
-}
-
-fn type_number(metric_type: MetricType) -> u8 {
-    match metric_type {
-        MetricType::Unknown => 0,
-        MetricType::Counter => 1,
-        MetricType::Gauge => 2,
-        MetricType::Histogram => 3,
-        MetricType::GaugeHistogram => 4,
-        MetricType::Summary => 5,
-        MetricType::Info => 6,
-        MetricType::StateSet => 7,
-    }
-}
-
-fn type_of(number: u8) -> Option<MetricType> {
-    use MetricType::{Counter, Gauge, GaugeHistogram, Histogram, Info, StateSet, Summary, Unknown};
-    [Unknown, Counter, Gauge, Histogram, GaugeHistogram, Summary, Info, StateSet].get(usize::from(number)).copied()
 }
 
 #[cfg(test)]

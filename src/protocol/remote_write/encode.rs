@@ -1,7 +1,7 @@
 //! Write requests as bytes.
 
 use crate::{
-    model::{CountKind, Histogram, Metadata, MetricType, ResetHint, Span, Timestamp},
+    model::{CountKind, Histogram, Metadata, ResetHint, Span, Timestamp},
     protocol::wire::zigzag,
     stdx::bytes::{push_slice, push_varint},
 };
@@ -51,7 +51,7 @@ impl RequestEncoder {
     /// Adds what is known of a metric family.
     pub fn metadata(&mut self, family: &str, metadata: &Metadata) -> &mut Self {
         self.message.clear();
-        push_number(&mut self.message, 1, type_number(metadata.metric_type));
+        push_number(&mut self.message, 1, u64::from(metadata.metric_type.number()));
         push_text(&mut self.message, 2, family);
         push_text(&mut self.message, 4, &metadata.help);
         push_text(&mut self.message, 5, &metadata.unit);
@@ -159,19 +159,6 @@ fn push_double(out: &mut Vec<u8>, field: u32, value: f64) {
     }
 }
 
-fn type_number(metric_type: MetricType) -> u64 {
-    match metric_type {
-        MetricType::Unknown => 0,
-        MetricType::Counter => 1,
-        MetricType::Gauge => 2,
-        MetricType::Histogram => 3,
-        MetricType::GaugeHistogram => 4,
-        MetricType::Summary => 5,
-        MetricType::Info => 6,
-        MetricType::StateSet => 7,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{
@@ -179,7 +166,7 @@ mod tests {
     };
     use super::*;
     use crate::{
-        model::STALE_NAN_BITS,
+        model::{MetricType, STALE_NAN_BITS},
         protocol::{limits::LabelLimits, wire::WireError},
     };
     use proptest::prelude::*;

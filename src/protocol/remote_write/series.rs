@@ -184,7 +184,7 @@ pub fn read_metadata(mut message: &[u8]) -> Result<MetadataEntry<'_>, WireError>
     let mut entry = MetadataEntry::default();
     while let Some((field, value)) = next_field(&mut message)? {
         match field {
-            1 => entry.metric_type = metric_type(value.varint(1)?),
+            1 => entry.metric_type = MetricType::from_number(value.varint(1)?).unwrap_or_default(),
             2 => entry.family = String::from_utf8_lossy(value.bytes(2)?),
             4 => entry.help = String::from_utf8_lossy(value.bytes(4)?),
             5 => entry.unit = String::from_utf8_lossy(value.bytes(5)?),
@@ -192,17 +192,4 @@ pub fn read_metadata(mut message: &[u8]) -> Result<MetadataEntry<'_>, WireError>
         }
     }
     Ok(entry)
-}
-
-fn metric_type(number: u64) -> MetricType {
-    match number {
-        1 => MetricType::Counter,
-        2 => MetricType::Gauge,
-        3 => MetricType::Histogram,
-        4 => MetricType::GaugeHistogram,
-        5 => MetricType::Summary,
-        6 => MetricType::Info,
-        7 => MetricType::StateSet,
-        _ => MetricType::Unknown,
-    }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     model::{Labels, Timestamp},
+    stdx::clock::Clock,
     store::{Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
 };
 use parking_lot::{Mutex, RwLock};
@@ -39,6 +40,28 @@ pub(super) struct Shared {
     /// Windows cannot be sealed and memory is full of them: nothing more is taken until they can.
     pub memory_full: AtomicBool,
     pub appended: AtomicU64,
+    pub trusted: TrustedTime,
+}
+
+/// The time of day as far as it can be believed: what it was at the opening, and what has passed since. A machine's
+/// clock that jumps ahead takes our own samples with it, so neither it nor they may decide what is old.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrustedTime {
+    opened_ms: i64,
+    opened_elapsed_ms: i64,
+}
+
+impl TrustedTime {
+    /// `newest` is the newest sample that was there at the opening.
+    pub fn at_opening(clock: &dyn Clock, newest: Option<Timestamp>) -> TrustedTime {
+        let now_ms = clock.now_ms();
+        TrustedTime { opened_ms: newest.map_or(now_ms, |at| at.min(now_ms)), opened_elapsed_ms: clock.elapsed_ms() }
+    }
+
+    /// The latest that it can be now, in milliseconds since the Unix epoch.
+    pub fn latest_ms(self, clock: &dyn Clock) -> i64 {
+        self.opened_ms.saturating_add(clock.elapsed_ms().saturating_sub(self.opened_elapsed_ms))
+    }
 }
 
 /// Where sealed and soon-sealed samples are. Windows move from the head to here under its write lock, so that a

@@ -265,14 +265,15 @@ impl Shared {
         self.options.directory.join("windows")
     }
 
-    /// Drops files and windows that are wholly past retention. The reference is our clock or the newest sample,
-    /// whichever is older: a clock that jumps ahead deletes nothing.
+    /// Drops files that are wholly past retention. The reference is our clock, the newest sample or the time that can
+    /// have passed, whichever is oldest: a clock that jumps ahead deletes nothing.
     pub fn drop_expired(&self, now_ms: i64) {
         let mut places = self.places.write();
         let newest_file = places.files.iter().map(|file| file.footer.newest).max();
         let newest = self.head.bounds().map(|(_, newest)| newest).max(newest_file);
         let Some(newest) = newest else { return };
-        let oldest = self.oldest(now_ms.min(newest));
+        let latest = self.trusted.latest_ms(&*self.options.clock);
+        let oldest = self.oldest(now_ms.min(newest).min(latest));
         places.files.retain(|file| {
             let expired = file.footer.newest < oldest;
             if expired {

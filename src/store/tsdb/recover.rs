@@ -2,7 +2,7 @@
 
 use super::{
     checkpoint::Checkpoint,
-    engine::{Places, Shared, Tsdb},
+    engine::{Places, Shared, TrustedTime, Tsdb},
     head::{Head, Moment, catalog::Catalog},
     log::{self, LogOptions, Position, Record},
     options::{Options, WINDOW_MS},
@@ -60,6 +60,9 @@ impl Tsdb {
         let (log, stats) = opened.replay(Position(0), &mut |record| replay.record(record))?;
         damaged.add(replay.damaged + stats.damaged_records);
         head.catalog.restored(replay.generation_max);
+        let newest_file = files.iter().map(|file| file.footer.newest).max();
+        let newest = head.bounds().map(|(_, newest)| newest).max(newest_file);
+        let trusted = TrustedTime::at_opening(&*options.clock, newest);
         let shared = Shared {
             options,
             head,
@@ -71,6 +74,7 @@ impl Tsdb {
             upkeep: Mutex::default(),
             memory_full: AtomicBool::new(false),
             appended: AtomicU64::new(0),
+            trusted,
         };
         Tsdb::start(Arc::new(shared))
     }

@@ -325,6 +325,22 @@ fn a_sample_past_retention_is_refused_and_its_window_goes() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_deletes_nothing_although_new_samples_carry_its_time() {
+    const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+    let bench = Bench::new();
+    let store = bench.open();
+    store.append(&one_sample(&store, 0, time_of(0), 1.0)).unwrap().ticket.wait_blocking().unwrap();
+    store.seal_all().unwrap();
+    bench.clock.set(NOW + YEAR_MS);
+    store.append(&one_sample(&store, 1, bench.clock_now(), 1.0)).unwrap().ticket.wait_blocking().unwrap();
+    store.shared.drop_expired(bench.clock_now());
+    assert_eq!(store.status(1).unwrap().window_files, 1);
+    bench.clock.advance(40 * 24 * 3_600_000);
+    store.shared.drop_expired(bench.clock_now());
+    assert_eq!(store.status(1).unwrap().window_files, 0, "time that really passed counts");
+}
+
+#[test]
 fn an_id_whose_series_has_left_memory_is_refused_so_that_it_is_resolved_again() {
     let bench = Bench::new();
     let store = bench.open();
