@@ -1,13 +1,15 @@
 //! The engine's handle: takes batches, answers selections, owns the maintenance thread.
 
 use super::{
+    block::{Block, Damaged},
+    compact::{self, Compaction},
     head::{FrozenWindow, Head, Moment},
     log::{Log, PAYLOAD_BYTES_MAX, Position, RecordWriter},
-    maintain::Maintenance,
+    maintain,
     options::Options,
     record::{self, Layouts},
     state::State,
-    window::{Damaged, WindowFile},
+    ticker::Ticker,
 };
 use crate::{
     model::{Labels, Timestamp},
@@ -23,7 +25,8 @@ use std::sync::{
 /// The store of the product. Dropping it syncs what is pending and ends its threads.
 pub struct Tsdb {
     pub(super) shared: Arc<Shared>,
-    maintenance: Maintenance,
+    maintenance: Ticker,
+    compactor: Ticker,
 }
 
 pub(super) struct Shared {
@@ -41,6 +44,7 @@ pub(super) struct Shared {
     pub memory_full: AtomicBool,
     pub appended: AtomicU64,
     pub trusted: TrustedTime,
+    pub compaction: Compaction,
 }
 
 /// The time of day as far as it can be believed: what it was at the opening, and what has passed since. A machine's
@@ -68,7 +72,7 @@ impl TrustedTime {
 /// selection, which holds it for reading, sees every sample exactly once.
 #[derive(Default)]
 pub(super) struct Places {
-    pub files: Vec<Arc<WindowFile>>,
+    pub files: Vec<Arc<Block>>,
     pub sealing: Vec<FrozenWindow>,
 }
 
@@ -84,8 +88,9 @@ pub(super) struct Encoder {
 
 impl Tsdb {
     pub(super) fn start(shared: Arc<Shared>) -> Result<Tsdb, StoreError> {
-        let maintenance = Maintenance::start(shared.clone())?;
-        Ok(Tsdb { shared, maintenance })
+        let maintenance = maintain::start(shared.clone())?;
+        let compactor = compact::start(shared.clone())?;
+        Ok(Tsdb { shared, maintenance, compactor })
     }
 
     /// Samples accepted since the start.
@@ -100,6 +105,8 @@ impl Tsdb {
 
     /// Ends the threads and syncs what is pending. Later appends fail with [`StoreError::Stopped`].
     pub fn close(&self) {
+        self.shared.cancel_compaction();
+        self.compactor.stop();
         self.maintenance.stop();
         if let Err(error) = self.shared.state.save(|| self.shared.log.end()) {
             // The log still has it.

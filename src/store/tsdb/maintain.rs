@@ -1,22 +1,21 @@
 //! The maintenance thread: seals windows, drops what is past retention, gives log segments back.
 
 use super::{
+    block::{Block, seal_window},
     checkpoint::Checkpoint,
     engine::{Places, Shared},
     head::{FrozenWindow, WindowUse},
     log::Position,
     options::WINDOW_MS,
-    window::{WindowFile, write_window},
+    ticker::Ticker,
 };
 use crate::{
     model::Timestamp,
     store::{SeriesId, StoreError},
 };
-use parking_lot::{Condvar, Mutex};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -35,38 +34,11 @@ const FORGET_AT_ONCE: usize = 4096;
 /// Log segments that nobody needs any more before a checkpoint is worth its writing, where no window is sealed.
 const SEGMENTS_UNNEEDED_MAX: u64 = 4;
 
-pub struct Maintenance {
-    signal: Arc<(Mutex<bool>, Condvar)>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Maintenance {
-    pub(super) fn start(shared: Arc<Shared>) -> Result<Maintenance, StoreError> {
-        let signal = Arc::new((Mutex::new(false), Condvar::new()));
-        let waiter = signal.clone();
-        let thread = std::thread::Builder::new()
-            .name("store-maintain".to_owned())
-            .spawn(move || {
-                let mut keeper = Keeper::new(shared);
-                let mut stopping = waiter.0.lock();
-                while !*stopping {
-                    waiter.1.wait_for(&mut stopping, TICK);
-                    if !*stopping {
-                        parking_lot::MutexGuard::unlocked(&mut stopping, || keeper.tick_caught());
-                    }
-                }
-            })
-            .map_err(StoreError::io("starting the maintenance thread"))?;
-        Ok(Maintenance { signal, thread: Mutex::new(Some(thread)) })
-    }
-
-    pub fn stop(&self) {
-        *self.signal.0.lock() = true;
-        self.signal.1.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-    }
+pub(super) fn start(shared: Arc<Shared>) -> Result<Ticker, StoreError> {
+    Ticker::start("store-maintain", TICK, move || {
+        let mut keeper = Keeper::new(shared);
+        move || keeper.tick()
+    })
 }
 
 /// What the thread remembers between ticks.
@@ -82,13 +54,6 @@ impl Keeper {
         // Those of a checkpoint may have been on their way out when the process ended.
         let forgettable = shared.all_series();
         Keeper { shared, forgettable, ticks: 0 }
-    }
-
-    /// A mistake in one tick must not end sealing for good: memory and log would grow until the machine is full.
-    fn tick_caught(&mut self) {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.tick())).is_err() {
-            tracing::error!("Maintenance of the store panicked; it goes on with the next round. Please report this.");
-        }
     }
 
     pub(super) fn tick(&mut self) {
@@ -220,8 +185,7 @@ impl Shared {
             let mut places = self.places.write();
             // Asked before the window is frozen: whatever lies before has been applied to it.
             let through = self.log.end();
-            let is_named =
-                |file: &Arc<WindowFile>| file.footer.window == window && file.footer.sealed_through >= through;
+            let is_named = |block: &Arc<Block>| block.sealed_through(window).is_some_and(|named| named >= through);
             if places.files.iter().any(is_named) {
                 // All there can be is not logged yet, and a second file would take the first one's name.
                 return Ok(series);
@@ -237,8 +201,9 @@ impl Shared {
     fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
         let labels_of = |id| self.head.catalog.read().labels(id).cloned();
         let vfs = &self.options.vfs;
-        let path = write_window(&**vfs, &self.windows_directory(), frozen, labels_of)?;
-        let file = path.map(|path| WindowFile::open(vfs, &path, &self.damaged)).transpose()?;
+        let path = seal_window(&**vfs, &self.blocks_directory(), frozen, labels_of)?;
+        let opened_ms = self.options.clock.elapsed_ms();
+        let file = path.map(|path| Block::open(vfs, &path, &self.damaged, opened_ms)).transpose()?;
         let mut places = self.places.write();
         places.files.extend(file.map(Arc::new));
         places.sealing.retain(|other| !other.is_same(frozen));
@@ -261,8 +226,8 @@ impl Shared {
         (series, Ok(()))
     }
 
-    pub fn windows_directory(&self) -> PathBuf {
-        self.options.directory.join("windows")
+    pub fn blocks_directory(&self) -> PathBuf {
+        self.options.directory.join("blocks")
     }
 
     /// Drops files that are wholly past retention. The reference is our clock, the newest sample or the time that can
@@ -278,7 +243,7 @@ impl Shared {
             let expired = file.footer.newest < oldest;
             if expired {
                 file.dropped.store(true, Ordering::Release);
-                tracing::info!(path = %file.path.display(), "A window is past its retention and goes.");
+                tracing::info!(path = %file.path.display(), "A block is past its retention and goes.");
             }
             !expired
         });

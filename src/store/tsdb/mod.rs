@@ -3,17 +3,19 @@
 //! 1. [`Tsdb::append`](crate::store::Appendable::append) applies a batch to the [`head`] and encodes one record for the
 //!    [`log`]; the ticket is done when the log has synced it ([`engine`], [`record`]).
 //! 2. Every window of two hours has its partitions in the head, and any window within retention takes appends. When it
-//!    is past and quiet, or memory is short, [`maintain`] seals it into a [`window`] file, writes a [`checkpoint`] of
-//!    what only memory knows, and gives the log's old segments back.
+//!    is past and quiet, or memory is short, [`maintain`] seals it into a [`block`], writes a [`checkpoint`] of what only
+//!    memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
 //! 4. A start loads the checkpoint, opens the files and replays the log over them ([`recover`]).
 //!
-//! Invariant: the log is the truth until a window file, the checkpoint or `kv` holds the same durably; a record applied
+//! Invariant: the log is the truth until a block, the checkpoint or `kv` holds the same durably; a record applied
 //! twice changes nothing.
 
+pub mod block;
 mod checkpoint;
 mod codec;
+mod compact;
 mod engine;
 pub mod head;
 pub mod log;
@@ -34,7 +36,8 @@ mod tests_defects;
 mod tests_faults;
 #[cfg(test)]
 mod tests_threads;
-pub mod window;
+mod ticker;
 
+pub use compact::Compacted;
 pub use engine::Tsdb;
 pub use options::Options;

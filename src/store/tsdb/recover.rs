@@ -1,6 +1,7 @@
 //! Opens an engine: checkpoint, window files, log, in this order.
 
 use super::{
+    block::{Block, Damaged},
     checkpoint::Checkpoint,
     engine::{Places, Shared, TrustedTime, Tsdb},
     head::{Head, Moment, catalog::Catalog},
@@ -9,7 +10,6 @@ use super::{
     record,
     run::{Run, RunEnd},
     state::State,
-    window::{Damaged, WindowFile},
 };
 use crate::{
     model::Timestamp,
@@ -22,7 +22,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -37,15 +37,15 @@ impl Tsdb {
     /// As [`Tsdb::open`], with the small state kept elsewhere.
     pub fn open_with(options: Options, kv: Box<dyn kv::Kv>) -> Result<Tsdb, StoreError> {
         let vfs = options.vfs.clone();
-        let windows = options.directory.join("windows");
-        vfs.create_dir_all(&windows).map_err(StoreError::io("creating the data directory"))?;
+        let blocks = options.directory.join("blocks");
+        vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
         let damaged = Arc::new(Damaged::default());
         let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
         if damaged_copy {
             tracing::warn!("A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
-        let (files, named_max) = open_files(&options, &windows, &damaged)?;
+        let (files, named_max) = open_blocks(&options, &blocks, &damaged)?;
         let state = State::load(kv)?;
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
@@ -75,39 +75,43 @@ impl Tsdb {
             memory_full: AtomicBool::new(false),
             appended: AtomicU64::new(0),
             trusted,
+            compaction: Default::default(),
         };
         Tsdb::start(Arc::new(shared))
     }
 }
 
-/// Opens all window files. What is left of an interrupted write is removed; what is damaged is left alone and not
-/// served.
-fn open_files(
+/// Opens all blocks. What is left of an interrupted write is removed, and so is what another block contains; what is
+/// damaged is left alone and not served.
+fn open_blocks(
     options: &Options,
     directory: &Path,
     damaged: &Arc<Damaged>,
-) -> Result<(Vec<Arc<WindowFile>>, Position), StoreError> {
-    let mut files = Vec::new();
+) -> Result<(Vec<Arc<Block>>, Position), StoreError> {
+    let mut blocks = Vec::new();
     let mut named_max = Position::default();
-    for name in options.vfs.list(directory).map_err(StoreError::io("listing the windows"))? {
+    for name in options.vfs.list(directory).map_err(StoreError::io("listing the blocks"))? {
         let path = directory.join(&name);
         if name.ends_with(".tmp") {
             let _ = options.vfs.remove(&path);
-        } else if let Some(stem) = name.strip_suffix(".window") {
+        } else if let Some(stem) = name.strip_suffix(".block") {
             // The position stands in the name too: a file that cannot be read today may be readable tomorrow, and then
             // must not claim to contain the records of today.
-            let named = stem.rsplit_once('-').and_then(|(_, through)| u64::from_str_radix(through, 16).ok());
+            let named = stem.rsplit('-').nth(1).and_then(|through| u64::from_str_radix(through, 16).ok());
             named_max = named_max.max(Position(named.unwrap_or_default()));
-            match WindowFile::open(&options.vfs, &path, damaged) {
-                Ok(file) => files.push(Arc::new(file)),
+            match Block::open(&options.vfs, &path, damaged, options.clock.elapsed_ms()) {
+                Ok(block) => blocks.push(Arc::new(block)),
                 Err(error) => {
                     damaged.add(1);
-                    tracing::error!(%error, "A window file is not served.");
+                    tracing::error!(%error, "A block is not served.");
                 }
             }
         }
     }
-    Ok((files, named_max))
+    let contained = |block: &Arc<Block>| blocks.iter().any(|other| block.is_contained_in(other));
+    let (gone, kept): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(contained);
+    gone.iter().for_each(|block| block.dropped.store(true, Ordering::Release));
+    Ok((kept, named_max))
 }
 
 /// Makes the names of the directories durable that were just made: a synced file in a directory that a power cut takes
@@ -138,17 +142,11 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(
-        head: &'a Head,
-        state: &'a State,
-        files: &[Arc<WindowFile>],
-        checkpoint: Checkpoint,
-        now_ms: i64,
-    ) -> Replay<'a> {
+    fn new(head: &'a Head, state: &'a State, files: &[Arc<Block>], checkpoint: Checkpoint, now_ms: i64) -> Replay<'a> {
         let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
-        for file in files {
-            let through = sealed.entry(file.footer.window).or_default();
-            *through = (*through).max(file.footer.sealed_through);
+        for (window, sealed_through) in files.iter().flat_map(|block| block.windows()) {
+            let through = sealed.entry(window).or_default();
+            *through = (*through).max(sealed_through);
         }
         let Checkpoint { runs_through, series, runs } = checkpoint;
         let generation_max = series.iter().map(|(id, _)| id.generation()).max();

@@ -1,13 +1,14 @@
 //! Selections: series from head and files, merged by labels, each read from wherever its samples are.
 
 use super::{
+    block::{Block, ClockCache, Place, put_in_order},
     engine::{Shared, Tsdb},
     head::{SharedPartition, sort_samples},
+    options::WINDOW_MS,
     run::{Run, read_runs},
-    window::{ClockCache, WindowFile},
 };
 use crate::{
-    model::{Labels, Matcher, Samples, TimeRange, Timestamp},
+    model::{Labels, Matcher, Samples, TimeRange},
     store::{Hints, LabelCount, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
 };
 use std::{
@@ -16,24 +17,8 @@ use std::{
     sync::Arc,
 };
 
-/// Where some samples of a series are. Parts are read in this order, and a later sample wins over one of the same
-/// time: so among parts of one window, those that do not overwrite come newest first, those that do oldest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    window: Timestamp,
-    overwrites: bool,
-    age: i64,
-}
-
-/// The generation of what the head takes now; what is being sealed is a little older.
-const LIVE: i64 = i64::MAX;
-
-impl Rank {
-    /// `generation` grows with the time of writing.
-    fn new(window: Timestamp, overwrites: bool, generation: i64) -> Rank {
-        Rank { window, overwrites, age: if overwrites { generation } else { -generation } }
-    }
-}
+/// The generation of what the head takes now; what is being sealed is a little older, and older than that what is.
+const LIVE: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
 enum Source {
@@ -49,7 +34,7 @@ struct Selection {
     series: Vec<(Labels, Range<u32>)>,
     parts: Vec<Source>,
     partitions: Vec<SharedPartition>,
-    files: Vec<(Arc<WindowFile>, ClockCache)>,
+    files: Vec<(Arc<Block>, ClockCache)>,
 }
 
 impl SeriesSet for Selection {
@@ -88,7 +73,7 @@ impl SeriesSet for Selection {
 /// Collects series and their parts before they are put in order.
 #[derive(Default)]
 struct Collector {
-    series: Vec<(Labels, Vec<(Rank, Source)>)>,
+    series: Vec<(Labels, Vec<(Place, Source)>)>,
     by_labels: HashMap<Labels, usize>,
 }
 
@@ -100,8 +85,8 @@ impl Shared {
         let by_shard = self.collect_runs(range, now_ms, matchers, &mut collector);
         // Held until every place has been looked at: a window must not move from one to the other meanwhile.
         let places = self.places.read();
-        let overlaps = |file: &&Arc<WindowFile>| file.range().is_some_and(|covered| covered.overlaps(range));
-        let files: Vec<Arc<WindowFile>> = places.files.iter().filter(overlaps).cloned().collect();
+        let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
+        let files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
         let mut partitions = self.head.overlapping(range);
         let mut generations = vec![LIVE; partitions.len()];
         for (frozen, generation) in places.sealing.iter().rev().zip((0..LIVE).rev()) {
@@ -124,7 +109,7 @@ impl Shared {
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let (mut series, mut parts) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
         for (labels, mut sources) in found {
-            sources.sort_by_key(|(rank, _)| *rank);
+            put_in_order(&mut sources, |(place, _)| *place);
             let start = parts.len() as u32;
             parts.extend(sources.into_iter().map(|(_, source)| source));
             series.push((labels, start..parts.len() as u32));
@@ -151,8 +136,9 @@ impl Shared {
         if !open.is_empty() {
             for (id, index) in by_shard.iter().flatten() {
                 if let Some(run) = open.get(id).filter(|run| run.overlaps(range, now_ms)) {
-                    let rank = Rank::new(run.first, false, LIVE);
-                    collector.series[*index].1.push((rank, Source::Run(*run)));
+                    // Runs are put in order when they are read.
+                    let place = Place { start: run.first, end: run.first, overwrites: false, generation: LIVE };
+                    collector.series[*index].1.push((place, Source::Run(*run)));
                 }
             }
         }
@@ -162,7 +148,7 @@ impl Shared {
 
 fn collect_head(
     partitions: &[SharedPartition],
-    generations: &[i64],
+    generations: &[u64],
     by_shard: &[Vec<(SeriesId, usize)>],
     collector: &mut Collector,
 ) {
@@ -171,23 +157,27 @@ fn collect_head(
         let Some(first) = held.columns.first() else { continue };
         for (id, index) in &by_shard[first.series.shard()] {
             if let Ok(column) = held.column_of(*id) {
-                let rank = Rank::new(held.window, held.columns[column].overwrites, *generation);
+                let place = Place {
+                    start: held.window,
+                    end: held.window.saturating_add(WINDOW_MS),
+                    overwrites: held.columns[column].overwrites,
+                    generation: *generation,
+                };
                 let source = Source::Head { partition: number as u32, column: column as u32 };
-                collector.series[*index].1.push((rank, source));
+                collector.series[*index].1.push((place, source));
             }
         }
     }
 }
 
-fn collect_file(file: &WindowFile, number: u32, matchers: &[Matcher], merge: bool, collector: &mut Collector) {
+fn collect_file(file: &Block, number: u32, matchers: &[Matcher], merge: bool, collector: &mut Collector) {
     if merge && collector.by_labels.is_empty() {
         let known = collector.series.iter().enumerate();
         collector.by_labels = known.map(|(index, (labels, _))| (labels.clone(), index)).collect();
     }
     for series in file.find(matchers) {
         let Some(labels) = file.labels(series) else { continue };
-        let rank = Rank::new(file.footer.window, file.overwrites(series), file.footer.sealed_through.0 as i64);
-        let part = (rank, Source::File { file: number, series });
+        let part = (file.place(series), Source::File { file: number, series });
         if !merge {
             collector.series.push((labels, vec![part]));
             continue;
@@ -260,8 +250,8 @@ impl Queryable for Tsdb {
 }
 
 impl Shared {
-    fn files_in(&self, range: TimeRange) -> Vec<Arc<WindowFile>> {
-        let overlaps = |file: &&Arc<WindowFile>| file.range().is_some_and(|covered| covered.overlaps(range));
+    fn files_in(&self, range: TimeRange) -> Vec<Arc<Block>> {
+        let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
         self.places.read().files.iter().filter(overlaps).cloned().collect()
     }
 

@@ -118,6 +118,7 @@ enum Step {
     State { key: u8, value: Option<u8> },
     SealAll,
     SealSome(i64),
+    Compact,
     Reopen,
     Look { from: i64, length: i64 },
 }
@@ -134,6 +135,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0u8..4, prop::option::of(any::<u8>())).prop_map(|(key, value)| Step::State { key, value }),
         1 => Just(Step::SealAll),
         1 => (0i64..3).prop_map(Step::SealSome),
+        1 => Just(Step::Compact),
         1 => Just(Step::Reopen),
         2 => (offset, 0i64..1_200).prop_map(|(from, length)| Step::Look { from, length }),
     ]
@@ -205,6 +207,7 @@ proptest! {
                     let window = store.left.shared.head.window_of(time_of(0)) + window * WINDOW_MS;
                     store.left.shared.seal_where(|used| used.window == window).unwrap();
                 }
+                Step::Compact => assert!(store.left.compact(&Arc::default()).is_ok()),
                 Step::Reopen => {
                     store = store.replace_left(|left| {
                         drop(left);
@@ -249,8 +252,10 @@ proptest! {
                 } else {
                     unacknowledged.push(outcome.ticket);
                 }
-                if mood == 6 {
-                    store.seal_all().unwrap();
+                match mood {
+                    6 => store.seal_all().unwrap(),
+                    7 => assert!(store.compact(&Arc::default()).is_ok()),
+                    _ => {}
                 }
             }
             bench.vfs = bench.vfs.after_power_cut(seed);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 const SERIES: usize = 12;
 const ROUNDS: i64 = 40;
 
-/// Windows on disk, a checkpoint, and a log with more. Every third batch is never sealed.
+/// A merged block, blocks of windows, a checkpoint, and a log with more. Every third batch is never sealed.
 fn filled() -> Bench {
     let bench = Bench::new();
     let store = bench.open();
@@ -28,6 +28,9 @@ fn filled() -> Bench {
             let open = RunChange::Open { series, value: 1.0, first: time_of(0), step_ms: 600_000 };
             store.append(&WriteBatch { runs: vec![open], ..WriteBatch::default() }).unwrap();
         }
+        if round == 12 {
+            store.compact(&Default::default()).unwrap();
+        }
         if round == 25 {
             let window = store.shared.head.window_of(time_of(0));
             store.shared.seal_where(|used| used.window == window + WINDOW_MS).unwrap();
@@ -39,7 +42,7 @@ fn filled() -> Bench {
 }
 
 fn all_files(bench: &Bench) -> Vec<PathBuf> {
-    let mut files = [bench.files("/data/windows"), bench.files("/data/log")].concat();
+    let mut files = [bench.files("/data/blocks"), bench.files("/data/log")].concat();
     files.extend(["/data/checkpoint", "/data/checkpoint.copy"].map(PathBuf::from));
     files
 }

@@ -10,7 +10,7 @@ use crate::{
     stdx::vfs::simulated::Random,
     store::{Appendable, RunChange, StateChange, StateStore, Tree, WriteBatch},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What the engine has said is durable.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Acknowledged {
     }
 }
 
-/// Appends, seals, checkpoints and opens again; whatever fails is tried again later, as the maintenance thread does.
+/// Appends, seals, merges, checkpoints and opens again; whatever fails is tried again later, as the maintenance thread does.
 fn workload(bench: &Bench, acknowledged: &mut Acknowledged) {
     for opening in 0..3 {
         let Ok(store) = bench.try_open() else { continue };
@@ -83,6 +83,9 @@ fn workload(bench: &Bench, acknowledged: &mut Acknowledged) {
             }
             if round == 5 {
                 let _ = store.shared.seal_where(|_| true);
+            }
+            if round == 6 {
+                let _ = store.compact(&Arc::default());
             }
         }
     }
@@ -162,7 +165,7 @@ fn the_power_may_go_at_any_call() {
 }
 
 #[test]
-fn the_power_may_go_while_a_thread_seals() {
+fn the_power_may_go_while_one_thread_seals_and_another_merges() {
     for trial in 0..15u64 {
         let mut bench = Bench::new();
         let acknowledged = parking_lot::Mutex::new(Acknowledged::default());
@@ -170,6 +173,7 @@ fn the_power_may_go_while_a_thread_seals() {
             let store = bench.open();
             std::thread::scope(|scope| {
                 scope.spawn(|| (0..20).for_each(|_| store.seal_all().unwrap()));
+                scope.spawn(|| (0..20).for_each(|_| assert!(store.compact(&Arc::default()).is_ok())));
                 scope.spawn(|| {
                     for round in 0..60 {
                         acknowledged.lock().send(&store, round);

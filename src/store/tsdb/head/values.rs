@@ -2,7 +2,7 @@
 //!
 //! Values are decimals more often than not: a block of 32 becomes whole numbers at one power of ten, then bit-packed
 //! differences to a common minimum. Equal values in a row are counted, not stored. What is no short decimal is kept
-//! raw. The same bytes go to disk when a window is sealed; `docs/formats/window.md` describes them field by field.
+//! raw. The same bytes go to disk when a window is sealed; `docs/formats/block.md` describes them field by field.
 
 use crate::stdx::bytes::{push_varint, push_varint_signed, take, take_array, take_varint, take_varint_signed};
 
@@ -15,7 +15,8 @@ const EXPONENT_MAX: u8 = 12;
 /// Wider differences stay raw: a reader loads one word for a value.
 const WIDTH_MAX: u32 = 56;
 
-const POWERS: [f64; EXPONENT_MAX as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
+pub const POWERS: [f64; EXPONENT_MAX as usize + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 /// Adding and subtracting this rounds to a whole number, for sizes below 2^51.
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
 const WHOLE_MAX: f64 = 2_251_799_813_685_248.0;
@@ -68,6 +69,11 @@ impl ValueColumn {
             }
             None => None,
         }
+    }
+
+    /// The one value that all have; `None` where they are not known to be the same.
+    pub fn constant(&self) -> Option<f64> {
+        (self.count > 0 && self.run_count == self.count).then_some(self.run_value)
     }
 
     #[inline]
@@ -232,7 +238,7 @@ fn bits(min: i64, max: i64) -> u32 {
 }
 
 /// Turns decimals into whole numbers at the smallest power of ten, from `hint` on, at which all are exact.
-fn to_whole(values: &[f64], hint: u8, whole: &mut [i64]) -> Option<u8> {
+pub fn to_whole(values: &[f64], hint: u8, whole: &mut [i64]) -> Option<u8> {
     let mut exponent = hint;
     let mut index = 0;
     while index < values.len() {

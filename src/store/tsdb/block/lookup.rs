@@ -1,50 +1,38 @@
-//! Finds series of a window file by matchers, from its index alone.
+//! Finds series of a block by matchers, and their labels, from its index alone.
 
-use super::format::{Entry, NameEntry, Section, ValueEntry};
-use crate::model::Matcher;
+use super::{
+    format::{NameEntry, Table, ValueEntry},
+    postings::add_list,
+};
+use crate::{
+    model::{Labels, Matcher},
+    stdx::bytes::{push_slice, take_varint},
+};
 use roaring::RoaringBitmap;
 use std::cmp::Ordering;
 
-/// A table of fixed-width entries inside the mapped file.
+/// The label index of one block.
 #[derive(Clone, Copy)]
-pub struct Table<'a>(pub &'a [u8]);
-
-impl<'a> Table<'a> {
-    pub fn new(file: &'a [u8], section: Section) -> Table<'a> {
-        let bytes = file.get(section.offset as usize..section.offset.saturating_add(section.length) as usize);
-        Table(bytes.unwrap_or_default())
-    }
-
-    pub fn len<E: Entry>(&self) -> usize {
-        self.0.len() / E::BYTES
-    }
-
-    pub fn get<E: Entry>(&self, index: usize) -> Option<E> {
-        E::decode(self.0.get(index.checked_mul(E::BYTES)?..)?)
-    }
-}
-
-/// The label index of one file.
 pub struct LabelIndex<'a> {
     pub names: Table<'a>,
     pub values: Table<'a>,
     pub texts: &'a [u8],
+    pub labels: &'a [u8],
     pub postings: &'a [u8],
     pub series: u32,
 }
 
 impl<'a> LabelIndex<'a> {
-    fn text(&self, offset: u64, length: u32) -> &'a str {
-        let end = offset.saturating_add(u64::from(length)) as usize;
-        let bytes = self.texts.get(offset as usize..end).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+    fn text(&self, offset: u32, length: u32) -> &'a str {
+        let bytes = self.texts.get(offset as usize..(offset as usize).saturating_add(length as usize));
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
     /// Sorted label names.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
         (0..self.names.len::<NameEntry>()).filter_map(|at| {
             let entry: NameEntry = self.names.get(at)?;
-            Some(self.text(entry.offset, entry.length))
+            Some(self.text(entry.text_offset, entry.text_length))
         })
     }
 
@@ -53,7 +41,7 @@ impl<'a> LabelIndex<'a> {
         while low < high {
             let middle = (low + high) / 2;
             let entry: NameEntry = self.names.get(middle)?;
-            match self.text(entry.offset, entry.length).cmp(name) {
+            match self.text(entry.text_offset, entry.text_length).cmp(name) {
                 Ordering::Equal => return Some(entry),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
@@ -65,19 +53,19 @@ impl<'a> LabelIndex<'a> {
     /// Sorted values of a label, each with its entry.
     pub fn values(&self, name: &str) -> impl Iterator<Item = (&'a str, ValueEntry)> + '_ {
         let (first, count) = self.name(name).map_or((0, 0), |entry| (entry.first_value, entry.values));
-        (0..u64::from(count)).filter_map(move |at| {
+        (0..count).filter_map(move |at| {
             let entry: ValueEntry = self.values.get(first.saturating_add(at) as usize)?;
-            Some((self.text(entry.offset, entry.length), entry))
+            Some((self.text(entry.text_offset, entry.text_length), entry))
         })
     }
 
     fn value(&self, name: &str, value: &str) -> Option<ValueEntry> {
         let entry = self.name(name)?;
-        let (mut low, mut high) = (entry.first_value, entry.first_value.saturating_add(u64::from(entry.values)));
+        let (mut low, mut high) = (entry.first_value, entry.first_value.saturating_add(entry.values));
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = low + (high - low) / 2;
             let entry: ValueEntry = self.values.get(middle as usize)?;
-            match self.text(entry.offset, entry.length).cmp(value) {
+            match self.text(entry.text_offset, entry.text_length).cmp(value) {
                 Ordering::Equal => return Some(entry),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
@@ -86,21 +74,31 @@ impl<'a> LabelIndex<'a> {
         None
     }
 
+    /// The labels that stand at an offset of theirs; `None` where what is there makes no sense.
+    pub fn labels(&self, offset: u32) -> Option<Labels> {
+        let mut input = self.labels.get(offset as usize..)?;
+        let mut bytes = Vec::with_capacity(160);
+        for _ in 0..take_varint(&mut input)? {
+            let value: ValueEntry = self.values.get(usize::try_from(take_varint(&mut input)?).ok()?)?;
+            let name: NameEntry = self.names.get(value.name as usize)?;
+            push_slice(&mut bytes, self.text(name.text_offset, name.text_length).as_bytes());
+            push_slice(&mut bytes, self.text(value.text_offset, value.text_length).as_bytes());
+        }
+        Labels::from_bytes(&bytes).ok()
+    }
+
     fn add(&self, entry: &ValueEntry, found: &mut RoaringBitmap) {
-        let from = entry.postings_offset as usize;
-        let bytes = self.postings.get(from..from.saturating_add(entry.series as usize * 4)).unwrap_or_default();
-        let (words, _) = bytes.as_chunks::<4>();
-        found.extend(words.iter().map(|word| u32::from_le_bytes(*word)).filter(|number| *number < self.series));
+        add_list(self.postings, entry.series, entry.postings, self.series, found);
     }
 
     /// Numbers of the series that pass all matchers.
     pub fn find(&self, matchers: &[Matcher]) -> RoaringBitmap {
         let mut found: Option<RoaringBitmap> = None;
         for matcher in matchers.iter().filter(|m| !m.matches_empty()) {
-            let slots = self.carrying(matcher, true);
+            let passing = self.carrying(matcher, true);
             found = Some(match found {
-                None => slots,
-                Some(before) => before & slots,
+                None => passing,
+                Some(before) => before & passing,
             });
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 return RoaringBitmap::new();
@@ -113,6 +111,7 @@ impl<'a> LabelIndex<'a> {
         found
     }
 
+    /// Series that have the label with a value that the matcher passes, or one it does not.
     fn carrying(&self, matcher: &Matcher, passing: bool) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
         match matcher.exact_values() {

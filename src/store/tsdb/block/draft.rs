@@ -1,0 +1,131 @@
+//! A series on its way into a block.
+
+use super::{
+    clocks::{ClockSet, Placement},
+    series::{Body, Chunk, SeriesHead},
+    values::{self, Kind, VALUES_MAX},
+};
+use crate::{
+    model::{Histogram, Samples, Timestamp},
+    stdx::bytes::push_varint_signed,
+    store::tsdb::{codec::push_histogram, run::Run},
+};
+use std::sync::Arc;
+
+/// What the record of a series will say, and the bytes it speaks of. Used again for the next.
+#[derive(Default)]
+pub struct Draft {
+    pub head: SeriesHead,
+    pub bodies: Vec<u8>,
+    ticks: Vec<u32>,
+}
+
+impl Draft {
+    pub fn clear(&mut self) {
+        self.head = SeriesHead::default();
+        self.bodies.clear();
+    }
+
+    /// Adds a chunk whose values are encoded already.
+    pub fn chunk(&mut self, placement: Placement, count: u32, kind: Kind, body: &[u8]) {
+        self.head.chunks.push(Chunk { placement, count, kind, body: Body::of(body) });
+        self.bodies.extend_from_slice(body);
+    }
+
+    /// Adds samples in order of time, each time once, all at or after `start` and within what a tick can say.
+    pub fn samples(&mut self, start: Timestamp, samples: &Samples, clocks: &mut ClockSet) {
+        if !samples.values.is_empty() {
+            self.ticks.clear();
+            self.ticks.extend(samples.timestamps.iter().map(|at| (at - start) as u32));
+            let placement = clocks.place(&self.ticks);
+            let pieces = samples.values.len().div_ceil(VALUES_MAX);
+            let piece = samples.values.len().div_ceil(pieces);
+            let placements = split(&placement, piece as u32);
+            for (values, placement) in samples.values.chunks(piece).zip(placements) {
+                let before = self.bodies.len();
+                let kind = values::encode(values, &mut self.bodies);
+                let body = Body::of(&self.bodies[before..]);
+                self.head.chunks.push(Chunk { placement, count: values.len() as u32, kind, body });
+            }
+        }
+        self.histograms(samples.histograms.iter().map(|sample| (sample.timestamp, &sample.histogram)));
+    }
+
+    /// Adds all histograms, in order of time, behind all chunks.
+    pub fn histograms<'a>(&mut self, histograms: impl Iterator<Item = (Timestamp, &'a Arc<Histogram>)>) {
+        let before = self.bodies.len();
+        for (at, histogram) in histograms {
+            push_varint_signed(&mut self.bodies, at);
+            push_histogram(&mut self.bodies, histogram);
+            self.head.histograms += 1;
+        }
+        self.head.histograms_body = Body::of(&self.bodies[before..]);
+    }
+
+    pub fn runs(&mut self, runs: &[Run]) {
+        self.head.runs.extend_from_slice(runs);
+    }
+}
+
+/// Cuts a placement after every `values` ticks that are in no gap.
+fn split(whole: &Placement, values: u32) -> Vec<Placement> {
+    let mut parts = Vec::new();
+    let fresh = |first: u32| Placement { clock: whole.clock, first, ..Placement::default() };
+    let (mut part, mut taken) = (fresh(whole.first), 0);
+    let mut last_end = 0;
+    crate::store::tsdb::head::clock::stretches(whole.ticks, &whole.gaps, |from, to| {
+        if taken > 0 && from > last_end {
+            part.gaps.push((part.ticks, from - last_end));
+            part.ticks += from - last_end;
+        } else if taken == 0 {
+            part.first = whole.first + from;
+        }
+        last_end = to;
+        let mut left = to - from;
+        while left > 0 {
+            let more = left.min(values - taken);
+            (part.ticks, taken, left) = (part.ticks + more, taken + more, left - more);
+            if taken == values {
+                let next = fresh(whole.first + to - left);
+                parts.push(std::mem::replace(&mut part, next));
+                taken = 0;
+            }
+        }
+    });
+    if taken > 0 {
+        parts.push(part);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ticks_of(placement: &Placement) -> Vec<u32> {
+        let mut ticks = Vec::new();
+        crate::store::tsdb::head::clock::stretches(placement.ticks, &placement.gaps, |from, to| {
+            ticks.extend(placement.first + from..placement.first + to);
+        });
+        ticks
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_have_the_ticks_of_the_whole(ticks in proptest::collection::btree_set(0u32..300, 1..120), values in 1u32..50) {
+            let ticks: Vec<u32> = ticks.into_iter().collect();
+            let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
+            let mut gaps: Vec<(u32, u32)> = Vec::new();
+            for pair in ticks.windows(2).filter(|pair| pair[1] > pair[0] + 1) {
+                gaps.push((pair[0] + 1 - first, pair[1] - pair[0] - 1));
+            }
+            let whole = Placement { clock: 3, first, ticks: last - first + 1, gaps };
+            let parts = split(&whole, values);
+            let again: Vec<u32> = parts.iter().flat_map(ticks_of).collect();
+            prop_assert_eq!(&again, &ticks);
+            let full = ticks.len() / values as usize;
+            prop_assert!(parts.iter().take(full).all(|part| ticks_of(part).len() == values as usize));
+        }
+    }
+}

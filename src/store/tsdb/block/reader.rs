@@ -1,0 +1,316 @@
+//! Opens blocks and reads series from them.
+
+use super::{
+    clocks::take_clock,
+    dictionary::{push_table, rebuild_postings, walk_labels},
+    format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
+    lookup::LabelIndex,
+    order::Place,
+    series::{Body, Chunk, SeriesHead, take_record},
+    values::{Kind, decode},
+};
+use crate::{
+    model::{HistogramSample, Labels, Matcher, Samples, TimeRange, Timestamp},
+    stdx::{
+        bytes::take_varint_signed,
+        vfs::{FileBytes, Vfs},
+    },
+    store::{
+        StoreError,
+        tsdb::{codec::take_histogram, head::column::read_ticks, log::Position, run::Run},
+    },
+};
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+/// One block, open for reading by any number of threads.
+pub struct Block {
+    pub footer: Footer,
+    pub path: PathBuf,
+    bytes: Box<dyn FileBytes>,
+    /// Where the parts of the essentials lie in the file, in the copy that is whole.
+    parts: [Section; super::format::PARTS],
+    /// In place of a damaged part of the file.
+    table: Option<Vec<u8>>,
+    postings: Option<Vec<u8>>,
+    vfs: Arc<dyn Vfs>,
+    /// Series whose damage has been counted and logged: a dashboard would meet it every few seconds.
+    reported: Mutex<BTreeSet<u32>>,
+    /// Another block has its samples, or retention has dropped it: the file goes when the last reader does.
+    pub dropped: AtomicBool,
+    damaged: Arc<Damaged>,
+    /// Of the clock's elapsed time.
+    pub opened_ms: i64,
+}
+
+/// What damage was met since the start.
+#[derive(Debug, Default)]
+pub struct Damaged {
+    count: AtomicU64,
+}
+
+impl Damaged {
+    pub fn add(&self, count: u64) {
+        self.count.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// The clocks of a block that one query has decoded so far.
+pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
+
+impl Block {
+    /// Maps a file and checks everything but the data. What is damaged and can be had otherwise is counted and had
+    /// otherwise; fails where labels or clocks are lost.
+    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path, damaged: &Arc<Damaged>, opened_ms: i64) -> Result<Block, StoreError> {
+        let bytes = vfs.map(path).map_err(StoreError::io("opening a block"))?;
+        let file = bytes.bytes();
+        let lost = || StoreError::Damaged(format!("{} is no whole block; its samples are not served", path.display()));
+        let (footer, mut mended) = Footer::find(file).ok_or_else(lost)?;
+        let is_whole = |section: &Section| crc32c::crc32c(section.of(file)) == footer.essentials_crc;
+        let mut copies = [footer.essentials, footer.essentials_copy].into_iter();
+        let essentials = copies.find(is_whole).ok_or_else(lost)?;
+        mended |= essentials != footer.essentials;
+        let mut parts = find_parts(essentials.of(file)).ok_or_else(lost)?;
+        parts.iter_mut().for_each(|part| part.offset += essentials.offset);
+        let part = |part: Part| parts[part as usize].of(file);
+        let table = if crc32c::crc32c(footer.table.of(file)) == footer.table_crc {
+            None
+        } else {
+            mended = true;
+            Some(rebuild_table(footer.data(), file, part(Part::Labels)).ok_or_else(lost)?)
+        };
+        let postings = if crc32c::crc32c(footer.postings.of(file)) == footer.postings_crc {
+            None
+        } else {
+            mended = true;
+            let values = Table(part(Part::Values)).len::<ValueEntry>();
+            Some(rebuild_postings(part(Part::Labels), values).ok_or_else(lost)?)
+        };
+        if mended {
+            damaged.add(1);
+            tracing::warn!(path = %path.display(), "A block's index is damaged; its copy is used. Nothing is lost yet.");
+        }
+        Ok(Block {
+            footer,
+            path: path.to_owned(),
+            parts,
+            table,
+            postings,
+            vfs: vfs.clone(),
+            reported: Mutex::default(),
+            dropped: AtomicBool::new(false),
+            damaged: damaged.clone(),
+            opened_ms,
+            bytes,
+        })
+    }
+
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes.bytes().len() as u64
+    }
+
+    pub fn range(&self) -> Option<TimeRange> {
+        TimeRange::new(self.footer.oldest, self.footer.newest)
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        self.parts[part as usize].of(self.bytes.bytes())
+    }
+
+    fn table(&self) -> Table<'_> {
+        Table(self.table.as_deref().unwrap_or_else(|| self.footer.table.of(self.bytes.bytes())))
+    }
+
+    /// Each window it has samples of, and what that was sealed through.
+    pub fn windows(&self) -> impl Iterator<Item = (Timestamp, Position)> + '_ {
+        let table = Table(self.part(Part::Windows));
+        (0..table.len::<WindowEntry>()).filter_map(move |at| {
+            let entry: WindowEntry = table.get(at)?;
+            Some((entry.start, Position(entry.through)))
+        })
+    }
+
+    /// Log records before this that have samples of a window are contained; `None` where none are.
+    pub fn sealed_through(&self, window: Timestamp) -> Option<Position> {
+        self.windows().find(|(start, _)| *start == window).map(|(_, through)| through)
+    }
+
+    /// Whether another block has all that is in this one: it was merged into that, and should have been removed.
+    pub fn is_contained_in(&self, other: &Block) -> bool {
+        let contained = |(window, through)| other.sealed_through(window).is_some_and(|other| through <= other);
+        self.footer.level < other.footer.level && self.windows().all(contained)
+    }
+
+    pub fn index(&self) -> LabelIndex<'_> {
+        let postings = self.postings.as_deref().unwrap_or_else(|| self.footer.postings.of(self.bytes.bytes()));
+        LabelIndex {
+            names: Table(self.part(Part::Names)),
+            values: Table(self.part(Part::Values)),
+            texts: self.part(Part::Texts),
+            labels: self.part(Part::Labels),
+            postings,
+            series: self.series(),
+        }
+    }
+
+    /// How many series there are; they are numbered from 0 in the order of their labels.
+    pub fn series(&self) -> u32 {
+        u32::try_from(self.footer.series.min(self.table().len::<SeriesEntry>() as u64)).unwrap_or(u32::MAX)
+    }
+
+    /// Numbers of the series that pass all matchers.
+    pub fn find(&self, matchers: &[Matcher]) -> RoaringBitmap {
+        self.index().find(matchers)
+    }
+
+    pub fn labels(&self, series: u32) -> Option<Labels> {
+        let entry: SeriesEntry = self.table().get(series as usize)?;
+        self.index().labels(entry.labels_offset)
+    }
+
+    /// How a series stands to parts of it elsewhere.
+    pub fn place(&self, series: u32) -> Place {
+        let entry: Option<SeriesEntry> = self.table().get(series as usize);
+        let overwrites = entry.is_some_and(|entry| entry.overwrites());
+        Place { start: self.footer.start, end: self.footer.end(), overwrites, generation: self.footer.sealed_through.0 }
+    }
+
+    fn record(&self, series: u32) -> Option<&[u8]> {
+        let entry: SeriesEntry = self.table().get(series as usize)?;
+        self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
+    }
+
+    /// Bytes that a series takes in the data; 0 where its record is damaged.
+    pub fn series_bytes(&self, series: u32) -> u64 {
+        let Some(record) = self.record(series) else { return 0 };
+        let mut input = record;
+        let head = take_record(&mut input);
+        head.map_or(0, |head| (record.len() - input.len()) as u64 + head.body_bytes())
+    }
+
+    pub fn clock_cache(&self) -> ClockCache {
+        ClockCache((0..self.clock_count()).map(|_| OnceLock::new()).collect())
+    }
+
+    fn clock_count(&self) -> usize {
+        Table(self.part(Part::Clocks)).len::<ClockEntry>()
+    }
+
+    fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
+        let decode = || {
+            let entry: ClockEntry = Table(self.part(Part::Clocks)).get(number as usize)?;
+            take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)
+        };
+        let decoded = cache.0.get(number as usize)?.get_or_init(|| decode().unwrap_or_default());
+        (!decoded.is_empty()).then_some(decoded)
+    }
+
+    /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
+    /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
+    pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
+        if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
+            self.damaged.add(1);
+            tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
+        }
+    }
+
+    /// `None` where something is damaged; the rest has been read.
+    fn try_read(
+        &self,
+        series: u32,
+        range: TimeRange,
+        clocks: &ClockCache,
+        samples: &mut Samples,
+        runs: &mut Vec<Run>,
+    ) -> Option<()> {
+        let mut bodies = self.record(series)?;
+        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = take_record(&mut bodies)?;
+        let mut whole = Some(());
+        for chunk in &chunks {
+            let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
+            whole = whole.and(self.read_chunk(chunk, body, range, clocks, samples));
+        }
+        runs.extend(ended);
+        if histograms > 0 {
+            let body = bodies.split_off(..usize::try_from(histograms_body.length).ok()?)?;
+            whole = whole.and(read_histograms(body, histograms, histograms_body, range, samples));
+        }
+        whole
+    }
+
+    fn read_chunk(
+        &self,
+        chunk: &Chunk,
+        body: &[u8],
+        range: TimeRange,
+        clocks: &ClockCache,
+        samples: &mut Samples,
+    ) -> Option<()> {
+        let placement = &chunk.placement;
+        let clock = self.clock(clocks, placement.clock)?;
+        let stretch = (placement.first, placement.ticks);
+        read_ticks(self.footer.start, clock, stretch, &placement.gaps, range, samples, |values| {
+            if !matches!(chunk.kind, Kind::Constant(_)) && crc32c::crc32c(body) != chunk.body.crc {
+                return None;
+            }
+            decode(chunk.kind, body, chunk.count as usize, values)
+        })
+    }
+}
+
+fn read_histograms(mut body: &[u8], count: u64, expected: Body, range: TimeRange, samples: &mut Samples) -> Option<()> {
+    if crc32c::crc32c(body) != expected.crc {
+        return None;
+    }
+    for _ in 0..count {
+        let timestamp = take_varint_signed(&mut body)?;
+        let histogram = take_histogram(&mut body)?;
+        if range.contains(timestamp) {
+            samples.histograms.push(HistogramSample { timestamp, histogram: Arc::new(histogram) });
+        }
+    }
+    Some(())
+}
+
+/// Finds the table again by walking the records; series behind a damaged one are lost with it.
+fn rebuild_table(data: Section, file: &[u8], labels: &[u8]) -> Option<Vec<u8>> {
+    let mut labels_offsets = Vec::new();
+    walk_labels(labels, |_, offset, _| labels_offsets.push(offset))?;
+    let whole = data.of(file);
+    let (mut input, mut records) = (whole, Vec::with_capacity(labels_offsets.len()));
+    while records.len() < labels_offsets.len() {
+        let at = data.offset + (whole.len() - input.len()) as u64;
+        let Some(head) = take_record(&mut input) else { break };
+        let body_bytes = usize::try_from(head.body_bytes()).ok();
+        let Some(rest) = body_bytes.and_then(|bytes| input.get(bytes..)) else { break };
+        records.push(at | if head.overwrites { OVERWRITES } else { 0 });
+        input = rest;
+    }
+    // A place outside is a series whose samples cannot be read; its labels stay known.
+    records.resize(labels_offsets.len(), !OVERWRITES);
+    let mut table = Vec::new();
+    push_table(&mut table, &records, &labels_offsets);
+    Some(table)
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.dropped.load(Ordering::Acquire)
+            && let Err(error) = self.vfs.remove(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "A block that is no longer needed could not be removed.");
+        }
+    }
+}
