@@ -46,7 +46,7 @@ const SERVING_THREADS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 64;
 /// A reload takes milliseconds; whoever asks beyond this waits for the others.
 const RELOADS_WAITING_MAX: usize = 16;
-/// Descriptors that are not connections: log, window files, small state.
+/// Descriptors that are not connections: log, blocks, small state.
 const DESCRIPTORS_KEPT: u64 = 512;
 
 /// What a start is asked for beyond the config.

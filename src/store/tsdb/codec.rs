@@ -1,4 +1,4 @@
-//! Histograms and runs as bytes, the same in the log, the checkpoint and window files.
+//! Histograms and runs as bytes, the same in the log, the checkpoint and blocks.
 
 use super::run::{Run, RunEnd};
 use crate::{

@@ -1,4 +1,4 @@
-//! Opens an engine: checkpoint, window files, log, in this order.
+//! Opens an engine: checkpoint, blocks, log, in this order.
 
 use super::{
     block::{Block, Damaged},

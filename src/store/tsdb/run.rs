@@ -3,7 +3,7 @@
 
 use crate::model::{STALE_NAN, Samples, TimeRange, Timestamp};
 
-/// A run as kept in memory, in the checkpoint and in window files.
+/// A run as kept in memory, in the checkpoint and in blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Run {
     pub value: f64,
