@@ -98,7 +98,7 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
         vec![
             count("observatory_write_samples_total", "Float samples stored by remote write.", &stats.samples),
             count("observatory_write_histograms_total", "Histograms stored by remote write.", &stats.histograms),
-            count("observatory_write_exemplars_total", "Exemplars that came and are not kept.", &stats.exemplars),
+            count("observatory_write_exemplars_total", "Exemplars that came.", &stats.exemplars),
             count("observatory_write_requests_total", "Remote writes stored whole.", &stats.writes_ok),
             count(
                 "observatory_write_requests_failed_total",

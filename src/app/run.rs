@@ -183,6 +183,7 @@ impl Rooms {
         let options = Options {
             retention_ms: config.retention_ms,
             series_max: config.series_max,
+            exemplars_max: usize::try_from(config.exemplars_max).unwrap_or(usize::MAX),
             clock: clock.clone(),
             ..Options::new(directory.path())
         };

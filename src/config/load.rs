@@ -293,6 +293,8 @@ scrape_configs:
         storage:
           retention: 90d
           series_max: 2000000
+          exemplars:
+            max_exemplars: 100000
         auth:
           tokens:
             - name: ci

@@ -21,6 +21,7 @@ pub struct RawConfig {
     pub data: Option<Located<String>>,
     pub retention_ms: Option<Located<i64>>,
     pub series_max: Option<Located<u64>>,
+    pub exemplars_max: Option<Located<u64>>,
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
     pub features: Vec<Located<String>>,
@@ -64,6 +65,7 @@ impl RawConfig {
             data: text(Some(tree), "data"),
             retention_ms: duration(storage, "retention"),
             series_max: whole(storage, "series_max"),
+            exemplars_max: whole(storage.and_then(|storage| storage.get("exemplars")), "max_exemplars"),
             tokens: auth
                 .and_then(|auth| auth.get("tokens"))
                 .map_or(&[][..], Node::elements)

@@ -24,6 +24,8 @@ const RETENTION_MS_DEFAULT: i64 = 30 * 24 * 3_600_000;
 const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
 /// About 2 GiB of memory at 1 KiB each.
 const SERIES_MAX_DEFAULT: u64 = 2_000_000;
+/// As Prometheus. Each takes some 200 bytes of memory.
+const EXEMPLARS_MAX_DEFAULT: u64 = 100_000;
 /// That of most who run node_exporter; `rate(...[1m])` has four samples to work with.
 const HOSTS_INTERVAL_MS_DEFAULT: i64 = 15_000;
 /// A query looks back five minutes unless told otherwise: with less often than that, charts have holes.
@@ -38,6 +40,8 @@ pub struct Config {
     pub data: PathBuf,
     pub retention_ms: i64,
     pub series_max: u64,
+    /// Exemplars kept in memory; 0 keeps none.
+    pub exemplars_max: u64,
     pub tokens: Vec<Token>,
     pub limits: Limits,
     pub features: Vec<Feature>,
@@ -152,6 +156,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
         series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
+        exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
         features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),

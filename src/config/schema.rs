@@ -89,7 +89,7 @@ const STORAGE: &[Key] = &[
         Map(&[TSDB]),
         "samples of any age within `storage.retention` are taken; set `storage.retention` to keep them longer",
     ),
-    inactive("exemplars", Map(&[&[key("max_exemplars", Number)]]), "exemplars are not kept"),
+    key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
 ];
 
 const TSDB: &[Key] = &[

@@ -25,6 +25,8 @@ impl Config {
         writeln!(out, "storage:")?;
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
         writeln!(out, "  series_max: {}", self.series_max)?;
+        writeln!(out, "  exemplars:")?;
+        writeln!(out, "    max_exemplars: {}", self.exemplars_max)?;
         writeln!(out, "auth:")?;
         if self.tokens.is_empty() {
             writeln!(out, "  tokens: []")?;

@@ -7,8 +7,8 @@ use super::{Ingest, IngestConfig, IngestError, cache::Key, service::Shared};
 use crate::{
     model::{Labels, Metadata, Timestamp},
     protocol::remote_write::{
-        Entry, HistogramDecodeError, LabelProblem, MetadataEntry, decode_histogram, decode_labels, entries,
-        read_metadata, read_time_series,
+        Entry, HistogramDecodeError, LabelProblem, MetadataEntry, decode_exemplar, decode_histogram, decode_labels,
+        entries, read_metadata, read_time_series,
     },
     store::{Refusal, RefusalReason, SeriesId, StoreError, Ticket, WriteBatch},
 };
@@ -76,6 +76,8 @@ struct Scratch {
     misses: Vec<u32>,
     /// For each histogram of the batch, its slot.
     histogram_slots: Vec<u32>,
+    /// For each exemplar of the batch, its slot.
+    exemplar_slots: Vec<u32>,
     /// Whether something in the batch is marked [`NO_SERIES`].
     holes: bool,
 }
@@ -96,6 +98,7 @@ impl ScratchPool {
         scratch.slots.clear();
         scratch.misses.clear();
         scratch.histogram_slots.clear();
+        scratch.exemplar_slots.clear();
         scratch.holes = false;
         let mut kept = self.0.lock();
         if kept.len() < SCRATCH_KEPT {
@@ -161,6 +164,7 @@ impl Write<'_> {
         if !self.scratch.misses.is_empty() {
             self.resolve_misses()?;
         }
+        self.name_exemplars();
         self.refuse_future();
         if self.scratch.holes {
             self.compact();
@@ -171,7 +175,7 @@ impl Write<'_> {
     /// Fills the batch but for its series, and notes a slot for each.
     fn decode(&mut self) -> Result<(), IngestError> {
         let shared = self.shared;
-        let Scratch { batch, slots, histogram_slots, .. } = &mut *self.scratch;
+        let Scratch { batch, slots, histogram_slots, exemplar_slots, .. } = &mut *self.scratch;
         for entry in entries(self.body) {
             let message = match entry.map_err(malformed)? {
                 Entry::Series(message) => message,
@@ -183,7 +187,18 @@ impl Write<'_> {
             };
             let first = batch.timestamps.len();
             let series = read_time_series(message, &mut batch.timestamps, &mut batch.values).map_err(malformed)?;
-            self.report.exemplars += series.exemplars;
+            for message in &series.exemplars {
+                match decode_exemplar(message) {
+                    Ok(exemplar) => {
+                        batch.exemplars.push((NO_SERIES, exemplar));
+                        exemplar_slots.push(slots.len() as u32);
+                    }
+                    Err(LabelProblem::Wire(e)) => return Err(malformed(e)),
+                    // One that nobody could find again, such as with labels that are no text.
+                    Err(_) => self.report.skipped += 1,
+                }
+            }
+            self.report.exemplars += series.exemplars.len();
             for histogram in &series.histograms {
                 match decode_histogram(histogram) {
                     Ok((at, histogram)) => {
@@ -255,6 +270,19 @@ impl Write<'_> {
         }
         self.scratch.misses = misses;
         Ok(())
+    }
+
+    /// Gives exemplars the ids of their series; those of none are dropped with it, and those of the future too.
+    fn name_exemplars(&mut self) {
+        let Scratch { batch, slots, exemplar_slots, .. } = &mut *self.scratch;
+        if exemplar_slots.is_empty() {
+            return;
+        }
+        for (exemplar, slot) in batch.exemplars.iter_mut().zip(&*exemplar_slots) {
+            exemplar.0 = slots[*slot as usize].id;
+        }
+        let latest = self.shared.clock.now_ms().saturating_add(self.shared.config.sample_ahead_ms_max);
+        batch.exemplars.retain(|(id, exemplar)| *id != NO_SERIES && exemplar.timestamp <= latest);
     }
 
     /// Asks the store for the id of a slot's series; `None` where it has none, which is counted.

@@ -10,7 +10,7 @@ use super::{
     service::Shared,
 };
 use crate::{
-    model::{Labels, Metadata, STALE_NAN, Timestamp},
+    model::{Exemplar, Labels, Metadata, STALE_NAN, Timestamp},
     store::{Refusal, RefusalReason, SeriesId, StoreError, Ticket, WriteBatch},
 };
 use std::collections::{HashMap, HashSet};
@@ -155,6 +155,19 @@ impl Scrape<'_> {
     /// Remembers what was said of a metric family.
     pub fn remember(&self, family: &str, metadata: &Metadata) {
         self.shared.metadata.set(family, metadata.clone());
+    }
+
+    /// Takes the exemplar of the sample taken last; without a time of its own it has that of the sample.
+    pub fn exemplar(&mut self, labels: Labels, value: f64, timestamp: Option<Timestamp>) {
+        let slot = self.memory.expected.checked_sub(1).and_then(|index| self.memory.slots.get(index));
+        if let Some(id) = slot.map(|slot| slot.id).filter(|id| *id != NO_SERIES) {
+            let sampled = self.memory.batch.timestamps.last().copied();
+            let timestamp = timestamp.or(sampled).unwrap_or(self.at);
+            if timestamp <= self.latest {
+                self.memory.batch.exemplars.push((id, Exemplar { labels, value, timestamp }));
+                self.shared.stats.exemplars.add(1);
+            }
+        }
     }
 
     fn append(&mut self, index: usize, timestamp: Option<Timestamp>, value: f64) {

@@ -24,7 +24,7 @@ pub struct IngestStats {
     /// Float samples stored, pushes excluded.
     pub samples: Count,
     pub histograms: Count,
-    /// Exemplars, which are checked and not kept.
+    /// Exemplars that came; the store keeps those that follow the one before.
     pub exemplars: Count,
     /// Series of remote writes that name no series (no metric name, not UTF-8, a label twice).
     pub series_skipped: Count,

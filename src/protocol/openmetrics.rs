@@ -5,7 +5,7 @@ use super::{
     limits::LabelLimits,
     scraped::{Line, SampleLine, read_family, split_series},
 };
-use crate::model::{MetricType, Timestamp, number::parse_float};
+use crate::model::{Labels, MetricType, Timestamp, number::parse_float};
 use std::borrow::Cow;
 
 /// A line; `None` for `# EOF`.
@@ -72,9 +72,10 @@ fn read_sample(line: &str) -> Result<SampleLine<'_>, ParseErrorKind> {
         rest = after;
     }
     if let Some(exemplar) = rest {
-        check_exemplar(exemplar)?;
+        // One that is broken says that the line is.
+        read_exemplar(exemplar)?;
     }
-    Ok(SampleLine { series, value, timestamp })
+    Ok(SampleLine { series, value, timestamp, exemplar: rest })
 }
 
 fn split_once_space(text: &str) -> (&str, Option<&str>) {
@@ -88,16 +89,19 @@ fn parse_timestamp(text: &str) -> Result<Timestamp, ParseErrorKind> {
     seconds.map(|seconds| (seconds * 1000.0) as i64).ok_or_else(|| ParseErrorKind::Timestamp(echo(text)))
 }
 
-/// Exemplars are not kept, but one that is broken says that the line is.
-fn check_exemplar(text: &str) -> Result<(), ParseErrorKind> {
+/// Reads an exemplar, `# {labels} value [timestamp]`: its labels, its value, and its time where it has one.
+pub fn read_exemplar(text: &str) -> Result<(Labels, f64, Option<Timestamp>), ParseErrorKind> {
     let labels = text.strip_prefix("# {").ok_or(ParseErrorKind::Exemplar)?;
     // A metric name that is there already makes a quoted text alone a mistake.
-    let mut name = Some(Cow::Borrowed(""));
-    let rest = read_labels(labels, &mut name, &LabelLimits::default(), &mut Vec::new())?;
+    let (mut name, mut pairs) = (Some(Cow::Borrowed("")), Vec::new());
+    let rest = read_labels(labels, &mut name, &LabelLimits::default(), &mut pairs)?;
     let rest = rest.strip_prefix(' ').ok_or(ParseErrorKind::Exemplar)?;
     let (value, timestamp) = split_once_space(rest);
-    parse_float(value).ok_or_else(|| ParseErrorKind::Value(echo(value)))?;
-    timestamp.map_or(Ok(()), |text| parse_timestamp(text).map(|_| ()))
+    let value = parse_float(value).ok_or_else(|| ParseErrorKind::Value(echo(value)))?;
+    let timestamp = timestamp.map(parse_timestamp).transpose()?;
+    let pairs = pairs.iter().map(|label| (&label.name, &label.value));
+    let labels = Labels::from_pairs(pairs).map_err(|_| ParseErrorKind::Exemplar)?;
+    Ok((labels, value, timestamp))
 }
 
 /// Undoes `\\`, `\n` and `\"`.

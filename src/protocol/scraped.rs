@@ -38,6 +38,8 @@ pub struct SampleLine<'a> {
     pub value: f64,
     /// Milliseconds, where the target gave one.
     pub timestamp: Option<Timestamp>,
+    /// As written from its `#` on, for [`super::openmetrics::read_exemplar`].
+    pub exemplar: Option<&'a str>,
 }
 
 /// What a line says. Comments and empty lines say nothing and are passed over.
@@ -225,13 +227,13 @@ fn read_sample(line: &str) -> Result<SampleLine<'_>, ParseErrorKind> {
     let value = parse_float(value).ok_or_else(|| ParseErrorKind::Value(echo(value)))?;
     let rest = skip_blanks(rest);
     if rest.is_empty() {
-        return Ok(SampleLine { series, value, timestamp: None });
+        return Ok(SampleLine { series, value, timestamp: None, exemplar: None });
     }
     let (text, rest) = split_token(rest);
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let timestamp = text.parse().ok().filter(|_| digits).ok_or_else(|| ParseErrorKind::Timestamp(echo(text)))?;
     match skip_blanks(rest) {
-        "" => Ok(SampleLine { series, value, timestamp: Some(timestamp) }),
+        "" => Ok(SampleLine { series, value, timestamp: Some(timestamp), exemplar: None }),
         rest => Err(ParseErrorKind::Spurious(echo(rest))),
     }
 }
@@ -287,7 +289,7 @@ mod tests {
         let (mut labels, mut out) = (Vec::new(), Vec::new());
         while let Some(line) = lines.next() {
             out.push(match line.map_err(|error| error.to_string())? {
-                Line::Sample(SampleLine { series, value, timestamp }) => {
+                Line::Sample(SampleLine { series, value, timestamp, .. }) => {
                     let name = read_series(series, lines.metric_type(), &LabelLimits::default(), &mut labels);
                     let name = name.map_err(|error| error.to_string())?;
                     let labels: Vec<String> = labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();

@@ -10,6 +10,7 @@ use crate::{
     protocol::{
         exposition::{Label, ParseError, ParseErrorKind},
         limits::LabelLimits,
+        openmetrics::read_exemplar,
         scraped::{Format, Line, Lines, SampleLine, read_series},
     },
     store::{StoreError, Ticket},
@@ -179,6 +180,10 @@ impl Reading<'_> {
                             Err(ParseErrorKind::LabelLimit(_)) => self.append(sample, None)?,
                             Err(kind) => return Err(lines.error(kind).into()),
                         }
+                    }
+                    if let Some(exemplar) = sample.exemplar {
+                        let read = read_exemplar(exemplar).map_err(|kind| lines.error(kind))?;
+                        self.scrape.exemplar(read.0, read.1, read.2);
                     }
                 }
                 description => describe(&mut families, description),

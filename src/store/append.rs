@@ -1,7 +1,7 @@
 //! The write side: batches, what became of them, and the ticket that says when they are durable.
 
 use super::StoreError;
-use crate::model::{Histogram, Labels, Timestamp};
+use crate::model::{Exemplar, Histogram, Labels, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -65,6 +65,8 @@ pub struct WriteBatch {
     pub timestamps: Vec<Timestamp>,
     pub values: Vec<f64>,
     pub histograms: Vec<(SeriesId, Timestamp, Arc<Histogram>)>,
+    /// Kept where they follow the newest of their series; whether one was is not told, as no sender could do better.
+    pub exemplars: Vec<(SeriesId, Exemplar)>,
     pub runs: Vec<RunChange>,
     pub state: Vec<StateChange>,
 }
@@ -82,7 +84,7 @@ impl WriteBatch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.samples() == 0 && self.runs.is_empty() && self.state.is_empty()
+        self.samples() == 0 && self.exemplars.is_empty() && self.runs.is_empty() && self.state.is_empty()
     }
 
     /// Empties the batch and keeps its memory.
@@ -91,6 +93,7 @@ impl WriteBatch {
         self.timestamps.clear();
         self.values.clear();
         self.histograms.clear();
+        self.exemplars.clear();
         self.runs.clear();
         self.state.clear();
     }

@@ -1,7 +1,7 @@
 //! The read side: find series by matchers, read their samples into the caller's columns.
 
 use super::{StoreError, append::Tree};
-use crate::model::{Labels, Matcher, Samples, TimeRange, Timestamp};
+use crate::model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp};
 use std::sync::Arc;
 
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
@@ -49,6 +49,16 @@ pub trait Queryable: Send + Sync {
     /// Sorted unique values of one label over the series matching.
     fn label_values(&self, name: &str, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError>;
 
+    /// Exemplars within `range` of the series that pass any of `selectors`, by series in the order of labels, each in
+    /// the order of arrival. A store that keeps none has none.
+    fn exemplars(
+        &self,
+        _range: TimeRange,
+        _selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Counts for the status page; the lists hold at most `limit` entries, largest first.
     fn status(&self, limit: usize) -> Result<StoreStatus, StoreError>;
 }
@@ -77,6 +87,7 @@ pub struct StoreStatus {
     /// Of the samples in memory; `None` where there are none.
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
+    pub exemplars: u64,
     pub series_by_metric: Vec<LabelCount>,
     pub values_by_label: Vec<LabelCount>,
     pub bytes_by_label: Vec<LabelCount>,

@@ -143,6 +143,31 @@ fn a_target_becomes_series_with_its_report() {
 }
 
 #[test]
+fn exemplars_of_a_scrape_are_found_by_any_selector_of_a_query() {
+    let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 3 # {trace_id=\"first\"} 0.5\n\
+        h_bucket{le=\"+Inf\"} 4 # {trace_id=\"late\",span=\"<b>\"} 7 1700000000.123\nh_count 4\nh_sum 8\n# EOF\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let stub = Stub::start(move |stream, _| stream.write_all(answer.as_bytes()).is_ok());
+    let server = TestServer::with_config(&config(&[stub.job("j", "")]));
+    wait("a sample", || server.value("h_count").is_some());
+    let query = "/api/v1/query_exemplars?query=rate(h_bucket[1m])%2Bnothing";
+    let found = server.get(query).data();
+    let mut found = found.as_array().unwrap().clone();
+    found.sort_by_key(|series| series["seriesLabels"]["le"].as_str().unwrap().to_owned());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0]["seriesLabels"]["le"], "+Inf");
+    let late = &found[0]["exemplars"][0];
+    assert_eq!((late["value"].as_str(), late["timestamp"].as_f64()), (Some("7"), Some(1_700_000_000.123)));
+    assert_eq!((late["labels"]["trace_id"].as_str(), late["labels"]["span"].as_str()), (Some("late"), Some("<b>")));
+    let first = &found[1]["exemplars"][0];
+    assert_eq!((first["value"].as_str(), first["labels"]["trace_id"].as_str()), (Some("0.5"), Some("first")));
+    assert!(first["timestamp"].as_f64() > Some(1_700_000_001.0), "the time of the scrape");
+    let early = server.get(&format!("{query}&start=1&end=1700000000")).data();
+    assert_eq!(early.as_array().map(Vec::len), Some(0));
+}
+
+#[test]
 fn what_vanishes_goes_stale_and_a_failed_scrape_ends_everything() {
     let stub = Stub::bodies(&["a 1\nb 1\n", "a 2\nb 2\n", "a 3\n", "a 4\n", "a 5\n", "a 6\n", "broken", "broken"]);
     let server = TestServer::with_config(&config(&[stub.job("j", ", scrape_interval: 500ms")]));

@@ -5,6 +5,7 @@
 //! 3. [`envelope`] puts `status`, `data` and warnings around it.
 
 pub mod envelope;
+pub mod exemplars;
 pub mod histogram;
 pub mod result;
 pub mod text;

@@ -6,10 +6,12 @@ use crate::{
         params::Params,
         render::{
             envelope::{Envelope, TRUNCATED, answer},
+            exemplars::push_exemplars,
             result::{push_data, size_hint},
         },
         state::{Api, Ready},
     },
+    model::{Matcher, TimeRange},
     promql::{
         ast::{Expr, ValueType, selectors},
         engine::{Engine, QueryOptions},
@@ -23,7 +25,6 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// Intervals of a range query; one more point than that. Grafana enlarges its step before it gets here.
@@ -70,7 +71,7 @@ pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Par
     ask(&api, &parts.engine, asked, limit, work).await
 }
 
-/// `/api/v1/query_exemplars`: none are kept, so the answer is empty, but what is wrong is still said.
+/// `/api/v1/query_exemplars`: those of every series that any selector of the query finds.
 pub async fn exemplars(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
     let (start, end) = (params.time("start")?, params.time("end")?);
     if start.zip(end).is_some_and(|(start, end)| end < start) {
@@ -78,10 +79,15 @@ pub async fn exemplars(Ready(parts): Ready, params: Params) -> Result<Response, 
     }
     let expr = parse(params.get("query"), &parts.engine.config().syntax)
         .map_err(|error| ApiError::bad_data(error.to_string()))?;
-    match selectors(&expr).next() {
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
-        Some(_) => Ok(answer(&json!([]))),
+    let selectors: Vec<Vec<Matcher>> = selectors(&expr).map(|selector| selector.matchers.clone()).collect();
+    if selectors.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    let range = TimeRange::new(start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX)).unwrap_or(TimeRange::ALL);
+    let found = parts.store.exemplars(range, &selectors)?;
+    let mut envelope = Envelope::new(256 * found.len());
+    push_exemplars(&mut envelope.out, &found);
+    Ok(envelope.finish(&[], &[]))
 }
 
 /// `/api/v1/format_query`.

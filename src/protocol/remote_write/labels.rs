@@ -1,7 +1,7 @@
 //! The label fields of a series, looked into: only for a series not seen before.
 
 use crate::{
-    model::{Labels, METRIC_NAME},
+    model::{Exemplar, Labels, METRIC_NAME},
     protocol::{
         limits::{LabelLimitError, LabelLimits},
         wire::{WireError, next_field},
@@ -54,6 +54,21 @@ pub fn decode_labels(raw: &[u8], limits: &LabelLimits) -> Result<Labels, LabelPr
     Labels::from_pairs(pairs).map_err(|_| LabelProblem::EmptyName)
 }
 
+/// Decodes an exemplar. It needs no name, and may have no label at all.
+pub fn decode_exemplar(mut message: &[u8]) -> Result<Exemplar, LabelProblem> {
+    let (mut pairs, mut value, mut timestamp) = (Vec::new(), 0.0, 0);
+    while let Some((field, found)) = next_field(&mut message)? {
+        match field {
+            1 => pairs.push(decode_pair(found.bytes(1)?)?),
+            2 => value = found.double(2)?,
+            3 => timestamp = found.varint(3)? as i64,
+            _ => {}
+        }
+    }
+    let labels = Labels::from_pairs(pairs).map_err(|_| LabelProblem::EmptyName)?;
+    Ok(Exemplar { labels, value, timestamp })
+}
+
 fn decode_pair(mut message: &[u8]) -> Result<(&str, &str), LabelProblem> {
     let (mut name, mut value) = ("", "");
     while let Some((field, found)) = next_field(&mut message)? {
@@ -65,4 +80,21 @@ fn decode_pair(mut message: &[u8]) -> Result<(&str, &str), LabelProblem> {
         }
     }
     Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exemplar_is_read_and_one_without_text_is_not() {
+        // value 2.5, timestamp 7, then the label a="b".
+        let mut message = vec![0x11];
+        message.extend_from_slice(&2.5f64.to_le_bytes());
+        message.extend_from_slice(&[0x18, 7, 0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'b']);
+        let exemplar = decode_exemplar(&message).unwrap();
+        assert_eq!((exemplar.value, exemplar.timestamp, exemplar.labels.get("a")), (2.5, 7, Some("b")));
+        assert!(matches!(decode_exemplar(&[0x0a, 3, 0x0a, 1, 0xff]), Err(LabelProblem::Utf8)));
+        assert!(matches!(decode_exemplar(&[0x0a, 9]), Err(LabelProblem::Wire(_))));
+    }
 }

@@ -14,5 +14,5 @@ mod series;
 
 pub use encode::{RequestEncoder, encode_histogram};
 pub use histogram::{HistogramDecodeError, decode_histogram};
-pub use labels::{LabelProblem, decode_labels};
+pub use labels::{LabelProblem, decode_exemplar, decode_labels};
 pub use series::{Entries, Entry, MetadataEntry, TimeSeries, entries, read_metadata, read_time_series};

@@ -71,8 +71,8 @@ pub struct TimeSeries<'a> {
     pub labels: Cow<'a, [u8]>,
     /// Native histograms, for [`super::decode_histogram`].
     pub histograms: Vec<&'a [u8]>,
-    /// Exemplars, which were checked to be well-formed.
-    pub exemplars: usize,
+    /// Exemplars, for [`super::decode_exemplar`].
+    pub exemplars: Vec<&'a [u8]>,
 }
 
 /// Reads one series message: appends its float samples to the two columns, which stay of equal length, also after an
@@ -89,7 +89,7 @@ pub fn read_time_series<'a>(
         take_length_delimited(&mut rest)?;
     }
     let labels = &message[..message.len() - rest.len()];
-    let mut series = TimeSeries { labels: Cow::Borrowed(labels), histograms: Vec::new(), exemplars: 0 };
+    let mut series = TimeSeries { labels: Cow::Borrowed(labels), histograms: Vec::new(), exemplars: Vec::new() };
     while let Some((&tag, after)) = rest.split_first() {
         if tag == SERIES_SAMPLE {
             rest = after;
@@ -115,10 +115,7 @@ fn read_rare_field<'a>(rest: &mut &'a [u8], series: &mut TimeSeries<'a>) -> Resu
         }
         // A sample comes here only with a tag of more bytes than it needs, or with the wrong type.
         Some((2, _)) => return Err(WireError::FieldType(2)),
-        Some((3, value)) => {
-            check_exemplar(value.bytes(3)?)?;
-            series.exemplars += 1;
-        }
+        Some((3, value)) => series.exemplars.push(value.bytes(3)?),
         Some((4, value)) => series.histograms.push(value.bytes(4)?),
         _ => {}
     }
@@ -151,23 +148,6 @@ fn read_sample_slowly(mut message: &[u8]) -> Result<(Timestamp, f64), WireError>
         }
     }
     Ok((timestamp, value))
-}
-
-fn check_exemplar(mut message: &[u8]) -> Result<(), WireError> {
-    while let Some((field, value)) = next_field(&mut message)? {
-        match field {
-            1 => check_fields(value.bytes(1)?)?,
-            2 => _ = value.double(2)?,
-            3 => _ = value.varint(3)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn check_fields(mut message: &[u8]) -> Result<(), WireError> {
-    while next_field(&mut message)?.is_some() {}
-    Ok(())
 }
 
 /// What a sender says of a metric family.

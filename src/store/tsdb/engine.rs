@@ -3,6 +3,7 @@
 use super::{
     block::{Block, Damaged},
     compact::{self, Compaction},
+    exemplars::{self, Exemplars},
     head::{FrozenWindow, Head, Moment},
     log::{Log, PAYLOAD_BYTES_MAX, Position, RecordWriter},
     maintain,
@@ -12,7 +13,7 @@ use super::{
     ticker::Ticker,
 };
 use crate::{
-    model::{Labels, Timestamp},
+    model::{Exemplar, Labels, Timestamp},
     stdx::clock::Clock,
     store::{Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
 };
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub encoder: Mutex<Encoder>,
     pub places: RwLock<Places>,
     pub state: State,
+    pub exemplars: Exemplars,
     /// Damaged chunks and records met since the start.
     pub damaged: Arc<Damaged>,
     /// Held while windows are sealed or a checkpoint is written: the outermost lock.
@@ -130,6 +132,26 @@ impl Shared {
     /// Samples before this are past retention.
     pub fn oldest(&self, now_ms: i64) -> Timestamp {
         now_ms.saturating_sub(self.options.retention_ms)
+    }
+
+    /// Keeps the exemplars of a batch that follow the newest of their series; gives those.
+    fn take_exemplars(&self, batch: &WriteBatch) -> Vec<(SeriesId, Labels, Exemplar)> {
+        if batch.exemplars.is_empty() {
+            return Vec::new();
+        }
+        let catalog = self.head.catalog.read();
+        let known = batch.exemplars.iter().filter_map(|(id, exemplar)| {
+            let labels = catalog.labels(*id)?.clone();
+            Some((*id, labels, exemplar.clone()))
+        });
+        known.filter(|(_, labels, exemplar)| self.exemplars.push(labels, exemplar)).collect()
+    }
+
+    fn encode_exemplars(writer: &mut RecordWriter<'_>, taken: &[(SeriesId, Labels, Exemplar)]) {
+        const EXEMPLARS_PER_RECORD: usize = 256;
+        for part in taken.chunks(EXEMPLARS_PER_RECORD) {
+            writer.record(record::EXEMPLARS, |out| exemplars::push_record(out, part));
+        }
     }
 
     fn encode(&self, writer: &mut RecordWriter<'_>, batch: &WriteBatch) {
@@ -265,11 +287,17 @@ impl Appendable for Tsdb {
             state.apply(&batch.state);
         }
         shared.appended.fetch_add((batch.samples() - refused.len()) as u64, Ordering::Relaxed);
-        let ticket = if refused.is_empty() {
-            shared.log.append(|writer| shared.encode(writer, batch))
+        let taken = shared.take_exemplars(batch);
+        let left = (!refused.is_empty()).then(|| without(batch, &refused));
+        let left = left.as_ref().unwrap_or(batch);
+        let nothing = left.samples() == 0 && left.runs.is_empty() && left.state.is_empty();
+        let ticket = if nothing && taken.is_empty() {
+            Ticket::done()
         } else {
-            let left = without(batch, &refused);
-            if left.is_empty() { Ticket::done() } else { shared.log.append(|writer| shared.encode(writer, &left)) }
+            shared.log.append(|writer| {
+                shared.encode(writer, left);
+                Shared::encode_exemplars(writer, &taken);
+            })
         };
         Ok(Outcome { refused, ticket })
     }

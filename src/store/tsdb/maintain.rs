@@ -285,6 +285,7 @@ impl Shared {
         let series = self.head.catalog.read().series().map(|(id, labels)| (id, labels.clone())).collect();
         let checkpoint = Checkpoint { runs_through, series, runs };
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
+        self.exemplars.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)
     }

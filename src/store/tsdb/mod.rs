@@ -17,6 +17,7 @@ mod checkpoint;
 mod codec;
 mod compact;
 mod engine;
+mod exemplars;
 pub mod head;
 pub mod log;
 mod maintain;

@@ -18,6 +18,8 @@ pub struct Options {
     pub quiet_ms: i64,
     /// Above this the coldest windows are sealed at once: backfill of any length fits into memory.
     pub head_bytes_max: usize,
+    /// Exemplars kept in memory, of all series together. Each takes some 200 bytes.
+    pub exemplars_max: usize,
     pub log: LogOptions,
     pub clock: Arc<dyn Clock>,
     pub vfs: Arc<dyn Vfs>,
@@ -34,6 +36,7 @@ impl Options {
             series_max: 2_000_000,
             quiet_ms: 15 * 60_000,
             head_bytes_max: 512 << 20,
+            exemplars_max: 100_000,
             log: LogOptions::default(),
             clock: Arc::new(SystemClock),
             vfs: Arc::new(RealVfs),

@@ -16,6 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 pub const SERIES: u8 = 1;
 pub const LAYOUT: u8 = 2;
 pub const BATCH: u8 = 3;
+pub const EXEMPLARS: u8 = 4;
 
 /// Layouts remembered in a segment. Senders with ever-changing batches write theirs each time.
 const LAYOUTS_MAX: usize = 4096;

@@ -4,6 +4,7 @@ use super::{
     block::{Block, Damaged},
     checkpoint::Checkpoint,
     engine::{Places, Shared, TrustedTime, Tsdb},
+    exemplars::{self, Exemplars},
     head::{Head, Moment, catalog::Catalog},
     log::{self, LogOptions, Position, Record},
     options::{Options, WINDOW_MS},
@@ -47,10 +48,15 @@ impl Tsdb {
         }
         let (files, named_max) = open_blocks(&options, &blocks, &damaged)?;
         let state = State::load(kv)?;
+        let exemplars = Exemplars::new(options.exemplars_max);
+        if !exemplars.load(&*vfs, &options.directory) {
+            tracing::warn!("The file of exemplars is damaged; those that the log has are kept.");
+            damaged.add(1);
+        }
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
-        let mut replay = Replay::new(&head, &state, &files, checkpoint, options.clock.now_ms());
+        let mut replay = Replay::new(&head, (&state, &exemplars), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), ..options.log };
@@ -70,6 +76,7 @@ impl Tsdb {
             encoder: Default::default(),
             places: Places { files, sealing: Vec::new() }.into(),
             state,
+            exemplars,
             damaged,
             upkeep: Mutex::default(),
             memory_full: AtomicBool::new(false),
@@ -129,6 +136,7 @@ fn sync_names(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
 struct Replay<'a> {
     head: &'a Head,
     state: &'a State,
+    exemplars: &'a Exemplars,
     /// Samples of a window in records before this are in its file.
     sealed: HashMap<Timestamp, Position>,
     runs_through: Position,
@@ -142,7 +150,13 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(head: &'a Head, state: &'a State, files: &[Arc<Block>], checkpoint: Checkpoint, now_ms: i64) -> Replay<'a> {
+    fn new(
+        head: &'a Head,
+        (state, exemplars): (&'a State, &'a Exemplars),
+        files: &[Arc<Block>],
+        checkpoint: Checkpoint,
+        now_ms: i64,
+    ) -> Replay<'a> {
         let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
         for (window, sealed_through) in files.iter().flat_map(|block| block.windows()) {
             let through = sealed.entry(window).or_default();
@@ -156,6 +170,7 @@ impl<'a> Replay<'a> {
         let replay = Replay {
             head,
             state,
+            exemplars,
             sealed,
             runs_through,
             now_ms,
@@ -204,6 +219,10 @@ impl<'a> Replay<'a> {
                 self.layouts.insert(number, ids);
             }),
             record::BATCH => self.batch(record.position, record.payload),
+            record::EXEMPLARS => exemplars::take_record(record.payload).map(|found| {
+                // What the file has already does not follow itself.
+                found.iter().for_each(|(series, exemplar)| _ = self.exemplars.push(series, exemplar));
+            }),
             _ => None,
         };
         if whole.is_none() {

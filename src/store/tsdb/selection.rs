@@ -8,7 +8,7 @@ use super::{
     run::{Run, read_runs},
 };
 use crate::{
-    model::{Labels, Matcher, Samples, TimeRange},
+    model::{Exemplar, Labels, Matcher, Samples, TimeRange},
     store::{Hints, LabelCount, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
 };
 use std::{
@@ -234,6 +234,14 @@ impl Queryable for Tsdb {
         Ok(values.into_iter().collect())
     }
 
+    fn exemplars(
+        &self,
+        range: TimeRange,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        Ok(self.shared.exemplars.select(range, selectors))
+    }
+
     fn status(&self, limit: usize) -> Result<StoreStatus, StoreError> {
         let shared = &self.shared;
         let mut status = shared.catalog_status(limit);
@@ -241,6 +249,7 @@ impl Queryable for Tsdb {
         status.chunks = shared.head.windows(shared.now_ms()).iter().map(|window| window.columns as u64).sum();
         (status.oldest, status.newest) = (bounds.map(|b| b.0), bounds.map(|b| b.1));
         status.damaged = shared.damaged.count();
+        status.exemplars = shared.exemplars.count() as u64;
         status.log_bytes = shared.log.stats().bytes;
         let places = shared.places.read();
         status.window_files = places.files.len() as u64;

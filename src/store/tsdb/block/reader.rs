@@ -79,9 +79,11 @@ impl Block {
         let lost = || StoreError::Damaged(format!("{} is no whole block; its samples are not served", path.display()));
         let (footer, mut mended) = Footer::find(file).ok_or_else(lost)?;
         let is_whole = |section: &Section| crc32c::crc32c(section.of(file)) == footer.essentials_crc;
-        let mut copies = [footer.essentials, footer.essentials_copy].into_iter();
-        let essentials = copies.find(is_whole).ok_or_else(lost)?;
-        mended |= essentials != footer.essentials;
+        // Both are looked at: who hears of damage only when the last copy is lost hears of it too late.
+        let copies = [footer.essentials, footer.essentials_copy];
+        let whole: Vec<Section> = copies.into_iter().filter(is_whole).collect();
+        let essentials = *whole.first().ok_or_else(lost)?;
+        mended |= whole.len() < copies.len();
         let mut parts = find_parts(essentials.of(file)).ok_or_else(lost)?;
         parts.iter_mut().for_each(|part| part.offset += essentials.offset);
         let part = |part: Part| parts[part as usize].of(file);
