@@ -10,9 +10,9 @@ use super::{
     run::Run,
 };
 use crate::{
-    model::Labels,
+    model::{Labels, Timestamp},
     stdx::{
-        bytes::{push_varint, take_array, take_varint},
+        bytes::{push_varint, push_varint_signed, take_array, take_varint, take_varint_signed},
         vfs::{OpenMode, Vfs},
     },
     store::{SeriesId, StoreError},
@@ -26,15 +26,20 @@ const NAMES: [&str; 2] = ["checkpoint", "checkpoint.copy"];
 pub struct Checkpoint {
     /// Changes of runs in log records before this are contained.
     pub runs_through: Position,
+    /// Log segments that end before this were given up, and no others.
+    pub kept_from: Position,
     pub series: Vec<(SeriesId, Labels)>,
     /// Open ones, and those that ended in windows not sealed at the time.
     pub runs: Vec<(SeriesId, Run)>,
+    /// The windows of all blocks, each with what it was sealed through: so that a block that is gone is missed.
+    pub sealed: Vec<(Timestamp, Position)>,
 }
 
 impl Checkpoint {
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&self.runs_through.0.to_le_bytes());
+        out.extend_from_slice(&self.kept_from.0.to_le_bytes());
         push_varint(&mut out, self.series.len() as u64);
         for (id, labels) in &self.series {
             push_series(&mut out, *id, labels);
@@ -43,6 +48,11 @@ impl Checkpoint {
         for (id, run) in &self.runs {
             push_varint(&mut out, id.0);
             push_run(&mut out, run);
+        }
+        push_varint(&mut out, self.sealed.len() as u64);
+        for (window, through) in &self.sealed {
+            push_varint_signed(&mut out, *window);
+            push_varint(&mut out, through.0);
         }
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -56,11 +66,15 @@ impl Checkpoint {
         }
         let mut input = body.strip_prefix(&MAGIC)?;
         let runs_through = Position(u64::from_le_bytes(take_array(&mut input)?));
+        let kept_from = Position(u64::from_le_bytes(take_array(&mut input)?));
         let series = (0..take_varint(&mut input)?).map(|_| take_series(&mut input)).collect::<Option<_>>()?;
         let runs = (0..take_varint(&mut input)?)
             .map(|_| Some((SeriesId(take_varint(&mut input)?), take_run(&mut input)?)))
             .collect::<Option<_>>()?;
-        Some(Checkpoint { runs_through, series, runs })
+        let sealed = (0..take_varint(&mut input)?)
+            .map(|_| Some((take_varint_signed(&mut input)?, Position(take_varint(&mut input)?))))
+            .collect::<Option<_>>()?;
+        Some(Checkpoint { runs_through, kept_from, series, runs, sealed })
     }
 
     /// Replaces both copies, one after the other, so that one is whole at any moment.

@@ -47,6 +47,7 @@ impl Tsdb {
             damaged.add(1);
         }
         let (files, named_max) = open_blocks(&options, &blocks, &damaged)?;
+        damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
         if !exemplars.load(&*vfs, &options.directory) {
@@ -56,10 +57,11 @@ impl Tsdb {
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
+        let kept_from = checkpoint.kept_from;
         let mut replay = Replay::new(&head, (&state, &exemplars), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
-        let log_options = LogOptions { position_min: seen.unwrap_or_default(), ..options.log };
+        let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options.directory)?;
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
@@ -121,6 +123,25 @@ fn open_blocks(
     Ok((kept, named_max))
 }
 
+/// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
+fn count_missing(options: &Options, checkpoint: &Checkpoint, blocks: &[Arc<Block>]) -> u64 {
+    let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
+    for (window, through) in blocks.iter().flat_map(|block| block.windows()) {
+        let held = sealed.entry(window).or_default();
+        *held = (*held).max(through);
+    }
+    let oldest = options.clock.now_ms().saturating_sub(options.retention_ms);
+    let is_missing = |(window, through): &&(Timestamp, Position)| {
+        *window >= oldest && sealed.get(window).is_none_or(|held| held < through)
+    };
+    let missing: Vec<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
+    if let Some(first) = missing.iter().min() {
+        let count = missing.len();
+        tracing::error!(count, first_ms = first, "Windows that were on disk are not there any more, or not readable.");
+    }
+    missing.len() as u64
+}
+
 /// Makes the names of the directories durable that were just made: a synced file in a directory that a power cut takes
 /// away is lost with it.
 fn sync_names(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
@@ -162,7 +183,7 @@ impl<'a> Replay<'a> {
             let through = sealed.entry(window).or_default();
             *through = (*through).max(sealed_through);
         }
-        let Checkpoint { runs_through, series, runs } = checkpoint;
+        let Checkpoint { runs_through, series, runs, .. } = checkpoint;
         let generation_max = series.iter().map(|(id, _)| id.generation()).max();
         for (id, labels) in series {
             head.catalog.restore(id, labels, true);

@@ -9,7 +9,7 @@ use crate::{
     stdx::vfs::{Vfs, simulated::Random},
     store::{Appendable, Queryable, RunChange, WriteBatch},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const SERIES: usize = 12;
 const ROUNDS: i64 = 40;
@@ -47,12 +47,37 @@ fn all_files(bench: &Bench) -> Vec<PathBuf> {
     files
 }
 
+/// A bit, a page, the rest of the file, or all of it.
+fn damage(bench: &Bench, file: &Path, offset: u64, random: &mut Random) -> &'static str {
+    let open = || bench.vfs.open(file, crate::stdx::vfs::OpenMode::ReadWrite).unwrap();
+    match random.below(5) {
+        0 => {
+            let length = bench.vfs.length(file).unwrap();
+            let page: Vec<u8> = (0..512.min(length - offset)).map(|_| random.below(256) as u8).collect();
+            open().write_all_at(&page, offset).unwrap();
+            "a page"
+        }
+        1 => {
+            open().set_len(offset).unwrap();
+            "cut short"
+        }
+        2 => {
+            bench.vfs.remove(file).unwrap();
+            "removed"
+        }
+        _ => {
+            bench.vfs.corrupt(file, offset as usize, 1 << random.below(8));
+            "a bit"
+        }
+    }
+}
+
 fn count(contents: &[(Labels, Samples)]) -> usize {
     contents.iter().map(|(_, samples)| samples.len()).sum()
 }
 
 #[test]
-fn a_flipped_byte_anywhere_costs_what_it_covered_and_is_counted() {
+fn damage_anywhere_costs_what_it_covered_and_is_counted() {
     let whole = filled();
     let before = contents(&whole.open());
     let (mut random, mut damages, mut counted) = (Random(5), 0, 0);
@@ -65,8 +90,8 @@ fn a_flipped_byte_anywhere_costs_what_it_covered_and_is_counted() {
             continue;
         }
         let offset = random.below(length);
-        bench.vfs.corrupt(file, offset as usize, 1 << random.below(8));
-        let context = format!("trial {trial}: {} at {offset}", file.display());
+        let kind = damage(&bench, file, offset, &mut random);
+        let context = format!("trial {trial}: {kind}, {} at {offset}", file.display());
         let store = bench.open();
         let after = contents(&store);
         for (labels, samples) in &after {
@@ -78,7 +103,9 @@ fn a_flipped_byte_anywhere_costs_what_it_covered_and_is_counted() {
         }
         let lost = count(&before) - count(&after);
         let damaged = store.status(1).unwrap().damaged;
-        assert!(lost == 0 || damaged > 0, "{context}: {lost} samples lost without a word");
+        // Nothing says how far the last segment of the log went: its end looks as if the power had gone while it was written.
+        let is_last = Some(file) == bench.files("/data/log").iter().chain([file]).max().filter(|_| kind != "a bit");
+        assert!(lost == 0 || damaged > 0 || is_last, "{context}: {lost} samples lost without a word");
         damages += u64::from(lost > 0);
         counted += u64::from(damaged > 0);
         // Looking again neither counts again nor loses more.

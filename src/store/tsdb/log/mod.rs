@@ -41,6 +41,8 @@ pub struct LogOptions {
     pub spare_segments_max: usize,
     /// New records get positions from here on at least: what checkpoints have already seen, should the log be lost.
     pub position_min: Position,
+    /// Segments were given up as far as here and no further: what is missing behind it is lost.
+    pub kept_from: Position,
 }
 
 impl Default for LogOptions {
@@ -50,6 +52,8 @@ impl Default for LogOptions {
             pending_bytes_max: 64 << 20,
             spare_segments_max: 2,
             position_min: Position(0),
+            // Nothing is known to be missing.
+            kept_from: Position(u64::MAX),
         }
     }
 }

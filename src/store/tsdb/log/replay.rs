@@ -58,6 +58,7 @@ impl Opened {
         let headers = list.iter().map(|segment| self.header(*segment)).collect::<Result<Vec<_>, _>>()?;
         let mut scan = Scan { visit, stats: ReplayStats::default(), first_damage: None };
         let first = list.partition_point(|segment| segment.base <= from.0).saturating_sub(1);
+        scan.before(list.first(), headers.first().and_then(Option::as_ref), self.options.kept_from.0);
         let (mut end, mut intact) = (0, 0);
         let mut buffer = Vec::new();
         for index in first..list.len() {
@@ -162,6 +163,15 @@ struct Gap {
 }
 
 impl Scan<'_> {
+    /// Counts what was acknowledged between `kept_from` and the first segment, whose header says how far that reached.
+    fn before(&mut self, first: Option<&Segment>, header: Option<&Header>, kept_from: u64) {
+        let Some((segment, header)) = first.zip(header) else { return };
+        if segment.base > kept_from && header.previous_end > kept_from {
+            let bytes = header.previous_end - kept_from;
+            self.damaged(*segment, Gap { start: Some(kept_from), records: 1, bytes });
+        }
+    }
+
     /// Gives the end of the segment's last whole record, and where its torn part begins (the same, mostly).
     fn segment(&mut self, segment: Segment, bytes: &[u8], bounds: Bounds) -> (u64, u64) {
         self.stats.segments += 1;
