@@ -9,7 +9,23 @@ import { demo, PUSHES, write } from '../scripts/history.mjs';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>';
 const QUERY = 'explore?q=sum by (path) (rate(http_requests_total[5m]))&q=up';
-const PAGES = ['', QUERY, `${QUERY}&view=table`, `${QUERY}&view=raw`, 'explore', 'explore/metrics', 'explore/metrics?name=http_requests_total', 'explore/metrics?tab=cardinality', 'targets', 'push', 'status', 'status?tab=storage', 'status?tab=config', 'status?tab=flags', 'status?tab=jobs'];
+const PAGES = [
+  '',
+  QUERY,
+  `${QUERY}&view=table`,
+  `${QUERY}&view=raw`,
+  'explore',
+  'explore/metrics',
+  'explore/metrics?name=http_requests_total',
+  'explore/metrics?tab=cardinality',
+  'targets',
+  'push',
+  'status',
+  'status?tab=storage',
+  'status?tab=config',
+  'status?tab=flags',
+  'status?tab=jobs',
+];
 
 const browser = await startBrowser();
 const failures = [];
@@ -29,14 +45,28 @@ async function test(name, body) {
 
 /** A page whose every complaint and every request elsewhere is a failure. */
 async function open(url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce', ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    reducedMotion: 'reduce',
+    ...options,
+  });
   const page = await context.newPage();
   page.problems = [];
   const origin = new URL(url).origin;
   // A refused query is what some tests ask for; everything else has to be silent.
-  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && !/status of 40[01]/.test(message.text()) && page.problems.push(message.text()));
+  page.on(
+    'console',
+    (message) =>
+      ['error', 'warning'].includes(message.type()) &&
+      !/status of 40[01]/.test(message.text()) &&
+      page.problems.push(message.text()),
+  );
   page.on('pageerror', (error) => page.problems.push(error.stack));
-  page.on('request', (asked) => asked.url().startsWith(origin) || asked.url().startsWith('data:') || page.problems.push(`asked ${asked.url()}`));
+  page.on(
+    'request',
+    (asked) =>
+      asked.url().startsWith(origin) || asked.url().startsWith('data:') || page.problems.push(`asked ${asked.url()}`),
+  );
   page.shut = async () => {
     await context.close();
     assert.deepEqual(page.problems, []);
@@ -56,7 +86,13 @@ async function settle(page) {
 async function axe(page, where) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const found = violations.map((one) => `${where}: ${one.id}: ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.failureSummary}`).join('; ')}`);
+  const found = violations.map(
+    (one) =>
+      `${where}: ${one.id}: ${one.nodes
+        .slice(0, 3)
+        .map((node) => `${node.target.join(' ')} ${node.failureSummary}`)
+        .join('; ')}`,
+  );
   assert.deepEqual(found, []);
 }
 
@@ -78,7 +114,9 @@ try {
     const took = performance.now() - began;
     assert.ok(took < 2_500, `took ${took} ms`);
     await page.getByText('demo_jobs_done{job="demo"}').waitFor();
-    await page.waitForFunction(() => document.querySelector('.first .line path.line')?.getAttribute('d')?.startsWith('M'));
+    await page.waitForFunction(() =>
+      document.querySelector('.first .line path.line')?.getAttribute('d')?.startsWith('M'),
+    );
     await axe(page, 'first sample');
     await page.getByRole('link', { name: 'Open in Explore' }).click();
     await page.waitForURL(/explore\?q=demo_jobs_done/);
@@ -88,7 +126,11 @@ try {
   await write(server.url, demo(1));
   for (const [path, body] of PUSHES) await push(server.url, path, body);
   const quoted = HOSTILE.replaceAll('\\', '\\\\').replaceAll('"', '\\"');
-  await push(server.url, `job/hostile/team@base64/${Buffer.from(HOSTILE).toString('base64url')}`, `# HELP hostile_value ${HOSTILE}\n# TYPE hostile_value gauge\nhostile_value{a="${quoted}"} 1\n`);
+  await push(
+    server.url,
+    `job/hostile/team@base64/${Buffer.from(HOSTILE).toString('base64url')}`,
+    `# HELP hostile_value ${HOSTILE}\n# TYPE hostile_value gauge\nhostile_value{a="${quoted}"} 1\n`,
+  );
 
   for (const theme of ['light', 'dark']) {
     await test(`every page is clean and accessible, ${theme}`, async () => {
@@ -120,7 +162,9 @@ try {
       await settle(page);
       await page.waitForTimeout(600);
       const wanted = await page.evaluate(() => {
-        const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')].filter((one) => one.checkVisibility() && !one.disabled);
+        const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')].filter(
+          (one) => one.checkVisibility() && !one.disabled,
+        );
         all.forEach((one, index) => (one.dataset.reach = String(index)));
         return all.length;
       });
@@ -130,7 +174,13 @@ try {
         const at = await page.evaluate(() => document.activeElement?.dataset?.reach);
         if (at !== undefined) reached.add(at);
       }
-      const missed = await page.evaluate((seen) => [...document.querySelectorAll('[data-reach]')].filter((one) => !seen.includes(one.dataset.reach)).map((one) => one.outerHTML.slice(0, 120)), [...reached]);
+      const missed = await page.evaluate(
+        (seen) =>
+          [...document.querySelectorAll('[data-reach]')]
+            .filter((one) => !seen.includes(one.dataset.reach))
+            .map((one) => one.outerHTML.slice(0, 120)),
+        [...reached],
+      );
       assert.deepEqual(missed, [], path);
       await page.shut();
     }
@@ -197,7 +247,11 @@ try {
     await page.mouse.move(5, 5);
     await chart.focus();
     await page.keyboard.press('ArrowLeft');
-    await page.locator('[aria-live]').getByText(/\d\d:\d\d:\d\d: /).first().waitFor({ state: 'attached' });
+    await page
+      .locator('[aria-live]')
+      .getByText(/\d\d:\d\d:\d\d: /)
+      .first()
+      .waitFor({ state: 'attached' });
     await page.getByRole('button', { name: /Time range/ }).click();
     await page.getByLabel('From').fill('nonsense');
     await page.getByText('is no time').waitFor();
@@ -212,7 +266,14 @@ try {
     await page.locator('.chip', { hasText: HOSTILE }).first().waitFor();
     await page.locator('.fold').click();
     await page.locator('.family .muted', { hasText: HOSTILE }).waitFor();
-    for (const path of ['explore?q=hostile_value', 'explore?q=hostile_value&view=table', 'explore?q=hostile_value&view=raw', 'explore/metrics?name=hostile_value', 'explore/metrics?tab=cardinality', `explore?q=${encodeURIComponent(HOSTILE)}`]) {
+    for (const path of [
+      'explore?q=hostile_value',
+      'explore?q=hostile_value&view=table',
+      'explore?q=hostile_value&view=raw',
+      'explore/metrics?name=hostile_value',
+      'explore/metrics?tab=cardinality',
+      `explore?q=${encodeURIComponent(HOSTILE)}`,
+    ]) {
       await page.goto(server.url + path);
       await settle(page);
     }
@@ -258,10 +319,14 @@ try {
   await test('it works below a path of a proxy', async () => {
     const proxy = createServer((asked, answer) => {
       if (!asked.url.startsWith('/deep/obs/')) return answer.writeHead(404).end();
-      const on = request(server.url + asked.url.slice('/deep/obs/'.length), { method: asked.method, headers: asked.headers }, (from) => {
-        answer.writeHead(from.statusCode, from.headers);
-        from.pipe(answer);
-      });
+      const on = request(
+        server.url + asked.url.slice('/deep/obs/'.length),
+        { method: asked.method, headers: asked.headers },
+        (from) => {
+          answer.writeHead(from.statusCode, from.headers);
+          from.pipe(answer);
+        },
+      );
       on.on('error', () => answer.destroy());
       answer.on('close', () => on.destroy());
       return asked.pipe(on);
@@ -282,16 +347,33 @@ try {
 
   await test('pages paint soon, and 50 lines of 2,000 points and 500 live rows are no burden', async () => {
     const end = Math.floor(Date.now() / 15_000) * 15_000;
-    const many = Array.from({ length: 50 }, (_, line) => [{ __name__: 'many', job: 'many', line: String(line) }, Array.from({ length: 2_000 }, (_, at) => [end - (1_999 - at) * 15_000, line + Math.sin(at / 50)])]);
+    const many = Array.from({ length: 50 }, (_, line) => [
+      { __name__: 'many', job: 'many', line: String(line) },
+      Array.from({ length: 2_000 }, (_, at) => [end - (1_999 - at) * 15_000, line + Math.sin(at / 50)]),
+    ]);
     await write(server.url, many);
-    for (let at = 0; at < 500; at += 20) await Promise.all(Array.from({ length: 20 }, (_, more) => push(server.url, `job/many/instance/${at + more}`, 'one 1\n')));
+    for (let at = 0; at < 500; at += 20)
+      await Promise.all(
+        Array.from({ length: 20 }, (_, more) => push(server.url, `job/many/instance/${at + more}`, 'one 1\n')),
+      );
     const page = await open(server.url);
-    const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Infinity);
+    const paint = await page.evaluate(
+      () => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Infinity,
+    );
     console.log(`     first paint ${Math.round(paint)} ms`);
     // Four times the budget: the machines of tests are shared.
     assert.ok(paint < 800, `first paint after ${paint} ms`);
     /** Milliseconds in which the page did not react, beyond 50 at a time. */
-    const busy = (during) => page.evaluate(() => { globalThis.late = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => (globalThis.late += entry.duration - 50))).observe({ type: 'longtask' }); }).then(during).then(() => page.evaluate(() => globalThis.late));
+    const busy = (during) =>
+      page
+        .evaluate(() => {
+          globalThis.late = 0;
+          new PerformanceObserver((list) =>
+            list.getEntries().forEach((entry) => (globalThis.late += entry.duration - 50)),
+          ).observe({ type: 'longtask' });
+        })
+        .then(during)
+        .then(() => page.evaluate(() => globalThis.late));
     await page.goto(`${server.url}explore?q=many&from=${end - 1_999 * 15_000}&to=${end}&step=15s`);
     await page.locator('.legend button').nth(49).waitFor();
     const box = await page.locator('.u-over').boundingBox();
@@ -304,14 +386,18 @@ try {
       await push(server.url, 'job/many/instance/7', 'one 2\ntwo 2\n');
       await page.locator('tbody tr').first().getByRole('cell', { name: '2', exact: true }).first().waitFor();
     });
-    console.log(`     beyond 50 ms at a time: ${Math.round(hover)} ms while reading 50 x 2,000 points, ${Math.round(tick)} ms for a change among 500 rows`);
+    console.log(
+      `     beyond 50 ms at a time: ${Math.round(hover)} ms while reading 50 x 2,000 points, ${Math.round(tick)} ms for a change among 500 rows`,
+    );
     assert.ok(hover < 400 && tick < 400, `busy for ${hover} and ${tick} ms`);
     await page.shut();
   });
 
   const token = 'a-token-for-reading-and-all-0123456789';
   const { createHash } = await import('node:crypto');
-  const guarded = await startServer(`auth:\n  tokens:\n    - name: person\n      sha256: ${createHash('sha256').update(token).digest('hex')}\n      scopes: [read, push, admin]\n`);
+  const guarded = await startServer(
+    `auth:\n  tokens:\n    - name: person\n      sha256: ${createHash('sha256').update(token).digest('hex')}\n      scopes: [read, push, admin]\n`,
+  );
   try {
     await test('where a token is needed it is asked for, kept for the tab, and sent', async () => {
       const page = await open(guarded.url);

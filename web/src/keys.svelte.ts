@@ -31,18 +31,23 @@ class Keys {
   add(actions: Readonly<Record<string, Action>>): () => void {
     for (const [keys, action] of Object.entries(actions)) this.actions.set(keys, action);
     return () => {
-      for (const [keys, action] of Object.entries(actions)) if (this.actions.get(keys) === action) this.actions.delete(keys);
+      for (const [keys, action] of Object.entries(actions))
+        if (this.actions.get(keys) === action) this.actions.delete(keys);
     };
   }
 
   private press(event: KeyboardEvent): void {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || writes(event.composedPath()[0])) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || writes(event.composedPath()[0]))
+      return;
     if (document.querySelector('dialog[open]')) return;
     const pending = performance.now() - this.firstAt < SECOND_MS ? this.first : '';
     this.first = '';
     const keys = pending === '' ? event.key : `${pending} ${event.key}`;
     const page = pending === 'g' ? PAGES[event.key] : undefined;
-    const action = this.actions.get(keys) ?? (page && ((): void => router.go(PATHS[page]))) ?? (keys === '?' ? (): void => void (this.helping = true) : undefined);
+    const action =
+      this.actions.get(keys) ??
+      (page && ((): void => router.go(PATHS[page]))) ??
+      (keys === '?' ? (): void => void (this.helping = true) : undefined);
     if (action) {
       event.preventDefault();
       action();
@@ -55,8 +60,12 @@ class Keys {
 
 function writes(target: EventTarget | undefined): boolean {
   if (!(target instanceof HTMLElement)) return false;
-  return target.isContentEditable || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement
-    || (target instanceof HTMLInputElement && !['checkbox', 'radio', 'button'].includes(target.type));
+  return (
+    target.isContentEditable ||
+    target instanceof HTMLTextAreaElement ||
+    target instanceof HTMLSelectElement ||
+    (target instanceof HTMLInputElement && !['checkbox', 'radio', 'button'].includes(target.type))
+  );
 }
 
 export const keys = new Keys();

@@ -4,7 +4,13 @@ import { firstCommands, foreignSelectors, joinJobs, ratePerSecond, seriesByJob }
 const row = (job: string, value: number) => ({ labels: { job }, seconds: 0, text: String(value), value });
 
 test('jobs of all sources are one list', () => {
-  const jobs = joinJobs(['written', 'node', ''], [row('node', 1)], [row('node', 2)], [row('backup', 5)], new Map([['node', 7]]));
+  const jobs = joinJobs(
+    ['written', 'node', ''],
+    [row('node', 1)],
+    [row('node', 2)],
+    [row('backup', 5)],
+    new Map([['node', 7]]),
+  );
   expect(jobs).toEqual([
     { name: 'backup', source: 'pushed', up: 0, total: 0, seenAt: 5, series: undefined },
     { name: 'node', source: 'scraped', up: 1, total: 2, seenAt: 0, series: 7 },
@@ -13,11 +19,19 @@ test('jobs of all sources are one list', () => {
 });
 
 test('series are counted by job, whatever the job is called', () => {
-  expect(seriesByJob([{ name: 'job=a=b', value: 3 }, { name: 'le=1', value: 9 }])).toEqual(new Map([['a=b', 3]]));
+  expect(
+    seriesByJob([
+      { name: 'job=a=b', value: 3 },
+      { name: 'le=1', value: 9 },
+    ]),
+  ).toEqual(new Map([['a=b', 3]]));
 });
 
 test('what the server measures by itself is not foreign', () => {
-  expect(foreignSelectors('a"b')).toEqual(['{__name__!="",job!~"observatory|node"}', '{__name__!="",job="node",instance!="a\\"b"}']);
+  expect(foreignSelectors('a"b')).toEqual([
+    '{__name__!="",job!~"observatory|node"}',
+    '{__name__!="",job="node",instance!="a\\"b"}',
+  ]);
 });
 
 test('a rate needs two readings of the same process', () => {

@@ -20,8 +20,15 @@ export function foreignSelectors(hostname: string): string[] {
 }
 
 /** Joins what the queries of home found: by job the targets that are up, all targets, the last push, and series. */
-export function joinJobs(names: readonly string[], up: readonly Row[], total: readonly Row[], pushed: readonly Row[], series: ReadonlyMap<string, number>): Job[] {
-  const by = (rows: readonly Row[]): Map<string, number> => new Map(rows.map((row) => [row.labels['job'] ?? '', row.value]));
+export function joinJobs(
+  names: readonly string[],
+  up: readonly Row[],
+  total: readonly Row[],
+  pushed: readonly Row[],
+  series: ReadonlyMap<string, number>,
+): Job[] {
+  const by = (rows: readonly Row[]): Map<string, number> =>
+    new Map(rows.map((row) => [row.labels['job'] ?? '', row.value]));
   const [ups, totals, pushes] = [by(up), by(total), by(pushed)];
   return [...new Set([...names, ...totals.keys(), ...pushes.keys()])]
     .filter((name) => name !== '')
@@ -38,11 +45,16 @@ export function joinJobs(names: readonly string[], up: readonly Row[], total: re
 
 /** Series by job, out of `seriesCountByLabelValuePair`. */
 export function seriesByJob(pairs: readonly { readonly name: string; readonly value: number }[]): Map<string, number> {
-  return new Map(pairs.flatMap(({ name, value }) => (name.startsWith('job=') ? [[name.slice(4), value] as const] : [])));
+  return new Map(
+    pairs.flatMap(({ name, value }) => (name.startsWith('job=') ? [[name.slice(4), value] as const] : [])),
+  );
 }
 
 /** Per second, from two readings of a counter; `undefined` where they do not tell. */
-export function ratePerSecond(before: { at: number; value: number } | undefined, now: { at: number; value: number }): number | undefined {
+export function ratePerSecond(
+  before: { at: number; value: number } | undefined,
+  now: { at: number; value: number },
+): number | undefined {
   if (!before || now.at <= before.at || now.value < before.value) return undefined;
   return ((now.value - before.value) * 1000) / (now.at - before.at);
 }

@@ -8,7 +8,9 @@ const RAW = [
     push_time_seconds: { type: 'GAUGE', metrics: [{ labels: {}, value: '1.7e+09' }] },
     push_failure_time_seconds: { type: 'GAUGE', metrics: [{ labels: {}, value: '0' }] },
     size_bytes: {
-      time_stamp: '2026-01-31T12:00:00Z', type: 'GAUGE', help: '<b>size</b>',
+      time_stamp: '2026-01-31T12:00:00Z',
+      type: 'GAUGE',
+      help: '<b>size</b>',
       metrics: [{ labels: { instance: '', x: '1' }, value: '5' }],
     },
     took: { type: 'HISTOGRAM', metrics: [{ labels: {}, buckets: { '1': '1', '+Inf': '2' }, count: '2', sum: '3' }] },

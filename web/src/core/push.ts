@@ -92,7 +92,9 @@ function decodeFamily(name: string, raw: RawFamily): Family {
 }
 
 function decodeSample(raw: RawMetric): Sample {
-  const labels = Object.fromEntries(Object.entries(raw.labels ?? {}).filter(([name, value]) => name !== 'instance' || value !== ''));
+  const labels = Object.fromEntries(
+    Object.entries(raw.labels ?? {}).filter(([name, value]) => name !== 'instance' || value !== ''),
+  );
   if (raw.value !== undefined) return { labels, text: raw.value, series: 1 };
   const native = Array.isArray(raw.buckets);
   const parts = native ? 1 : Object.keys(raw.quantiles ?? raw.buckets ?? {}).length;
@@ -103,7 +105,10 @@ function decodeSample(raw: RawMetric): Sample {
 /** The path that pushes to and deletes a group, relative to the page's base. */
 export function deletePath(labels: Labels): string {
   const rest = labelPairs(labels).filter(([name]) => name !== 'job');
-  return ['metrics', ...[['job', labels['job'] ?? ''] as const, ...rest].flatMap(([name, value]) => segment(name, value))].join('/');
+  return [
+    'metrics',
+    ...[['job', labels['job'] ?? ''] as const, ...rest].flatMap(([name, value]) => segment(name, value)),
+  ].join('/');
 }
 
 /** Slashes and nothing at all cannot stand in a path as they are. */
@@ -116,7 +121,10 @@ function segment(name: string, value: string): [string, string] {
 
 /** Whether every word of `search` is somewhere in the group's labels or metrics. */
 export function groupMatches(group: Group, search: string): boolean {
-  const text = [...Object.entries(group.labels).map(([name, value]) => `${name}=${value}`), ...group.families.map((family) => family.name)]
+  const text = [
+    ...Object.entries(group.labels).map(([name, value]) => `${name}=${value}`),
+    ...group.families.map((family) => family.name),
+  ]
     .join('\n')
     .toLowerCase();
   return search

@@ -58,10 +58,17 @@ export function moved(path: string, params: URLSearchParams): string | undefined
 
 /** `g0.expr=...&g0.range_input=1h&g0.end_input=...&g0.tab=0`, and `g1.` and so on for more. */
 function fromGraph(params: URLSearchParams): URLSearchParams {
-  const queries = Array.from({ length: QUERIES_MAX }, (_, index) => params.get(`g${index}.expr`)).filter((text) => text !== null);
+  const queries = Array.from({ length: QUERIES_MAX }, (_, index) => params.get(`g${index}.expr`)).filter(
+    (text) => text !== null,
+  );
   const tab = params.get('g0.tab') ?? '';
   // Prometheus 2 wrote numbers and opened the table where nothing was said.
-  const view: View = tab === '0' || tab === 'graph' || params.has('g0.range_input') && tab === '' ? 'graph' : tab === '' && queries.length === 0 ? 'graph' : 'table';
+  const view: View =
+    tab === '0' || tab === 'graph' || (params.has('g0.range_input') && tab === '')
+      ? 'graph'
+      : tab === '' && queries.length === 0
+        ? 'graph'
+        : 'table';
   const length = params.get('g0.range_input') ?? '';
   const end = parseTime(params.get('g0.end_input') ?? params.get('g0.moment_input') ?? '', 0);
   const ms = parseDuration(length);
