@@ -29,11 +29,11 @@ async function freePort() {
   return port;
 }
 
-/** Starts a server; `config` is the text of an observatory.yml. */
-export async function startServer(config) {
+/** Starts a server; `config` is the text of an observatory.yml, `prefix` where its arguments put everything. */
+export async function startServer(config, args = [], prefix = '') {
   const folder = mkdtempSync(join(tmpdir(), 'observatory-e2e-'));
   const port = await freePort();
-  const more = [];
+  const more = [...args];
   if (config !== undefined) {
     writeFileSync(join(folder, 'observatory.yml'), config);
     more.push('--config', join(folder, 'observatory.yml'));
@@ -43,7 +43,7 @@ export async function startServer(config) {
   });
   let said = '';
   child.stderr.on('data', (text) => (said = (said + text).slice(-4000)));
-  const url = `http://127.0.0.1:${port}/`;
+  const url = `http://127.0.0.1:${port}${prefix}/`;
   const stop = async () => {
     if (child.exitCode === null) {
       const ended = new Promise((done) => child.once('exit', done));

@@ -30,6 +30,7 @@ const PAGES = {
         storage: 'status?tab=storage',
         jobs: 'status?tab=jobs',
         unknown: 'nothing',
+        alerts: 'alerts',
       }
     : {}),
 };
@@ -56,7 +57,7 @@ try {
   for (const [place, [name, path]] of Object.entries(PAGES).entries())
     for (const theme of all ? ['light', 'dark'] : [['light', 'dark'][place % 2]]) await shoot(name, theme, path);
   if (all)
-    for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets'])
+    for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets', 'alerts'])
       await shoot(`${name}-narrow`, 'light', PAGES[name], { width: 320, height: 720 }).catch((error) =>
         console.log(error.message),
       );

@@ -1,4 +1,5 @@
-// Single keys: off while a text is written, and each page may add its own.
+// Single keys: off while a text is written, and each page may add its own. Who speaks to the machine, or rests a hand on
+// the keyboard, can switch them off for good.
 
 import { PATHS, type Page } from './core/routes';
 import { router } from './router.svelte';
@@ -15,10 +16,13 @@ const PAGES: Readonly<Record<string, Exclude<Page, 'unknown'>>> = {
 /** A second key must follow within this time. */
 const SECOND_MS = 1_500;
 
+const KEPT_AS = 'observatory-keys';
+
 type Action = () => void;
 
 class Keys {
   helping = $state(false);
+  on = $state(read());
   private actions = new Map<string, Action>();
   private first = '';
   private firstAt = 0;
@@ -36,7 +40,19 @@ class Keys {
     };
   }
 
+  /** Kept by this browser. */
+  turn(on: boolean): void {
+    this.on = on;
+    try {
+      if (on) localStorage.removeItem(KEPT_AS);
+      else localStorage.setItem(KEPT_AS, 'off');
+    } catch {
+      // Then it lasts as long as the page.
+    }
+  }
+
   private press(event: KeyboardEvent): void {
+    if (!this.on) return;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || writes(event.composedPath()[0]))
       return;
     if (document.querySelector('dialog[open]')) return;
@@ -55,6 +71,14 @@ class Keys {
       this.first = event.key;
       this.firstAt = performance.now();
     }
+  }
+}
+
+function read(): boolean {
+  try {
+    return localStorage.getItem(KEPT_AS) !== 'off';
+  } catch {
+    return true;
   }
 }
 

@@ -6,6 +6,8 @@ const element = document.querySelector('base');
 
 /** The page's root, absolute: fixed before the first change of address. */
 export const base: string = document.baseURI.replace(/[^/]*$/, '');
+/** Where others reach this server: as it was configured, else where we did. For what is copied and used elsewhere. */
+export const publicRoot: string = element?.dataset['external'] ?? base;
 if (element) element.href = base;
 
 function here(): Route {

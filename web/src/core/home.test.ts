@@ -41,9 +41,11 @@ test('a rate needs two readings of the same process', () => {
 });
 
 test('commands name this server, and a token where one is needed', () => {
-  const open = firstCommands('http://vm:9090/obs/', false);
+  const open = firstCommands('http://vm:9090/obs/');
   expect(open.push).toBe("echo 'demo_jobs_done 42' | curl --data-binary @- http://vm:9090/obs/metrics/job/demo");
   expect(open.write).toContain('url: http://vm:9090/obs/api/v1/write');
-  expect(firstCommands('http://vm/', true).push).toContain('-H "Authorization: Bearer $TOKEN"');
-  expect(firstCommands('http://vm/', true).write).toContain('credentials_file');
+  expect(firstCommands('http://vm/', '').push).toContain('-H "Authorization: Bearer $TOKEN"');
+  expect(firstCommands('http://vm/', '').write).toContain('credentials_file');
+  expect(firstCommands('http://vm/', "a'b").push).toContain(String.raw`-H 'Authorization: Bearer a'\''b'`);
+  expect(firstCommands('http://vm/', 'a"b').write).toContain(String.raw`credentials: "a\"b"`);
 });

@@ -59,14 +59,22 @@ export function ratePerSecond(
   return ((now.value - before.value) * 1000) / (now.at - before.at);
 }
 
-/** The commands with which a first sample comes in, for this server. */
-export function firstCommands(root: string, token: boolean): { push: string; scrape: string; write: string } {
-  const url = new URL(root);
-  const header = token ? ' -H "Authorization: Bearer $TOKEN"' : '';
-  const authorization = token ? '\n    authorization:\n      credentials_file: /path/to/token' : '';
+/** What stands in place of a token on the screen. */
+export const HIDDEN = '••••••••';
+
+/** The commands with which a first sample comes in, for this server. `token` is there if one is needed: the one to send,
+ * or an empty text where only a place for it can be shown. */
+export function firstCommands(root: string, token?: string): { push: string; scrape: string; write: string } {
+  const bearer = token
+    ? `'Authorization: Bearer ${token.replaceAll("'", String.raw`'\''`)}'`
+    : '"Authorization: Bearer $TOKEN"';
+  const credentials = token ? `credentials: ${JSON.stringify(token)}` : 'credentials_file: /path/to/token';
+  const header = token === undefined ? '' : ` -H ${bearer}`;
+  const authorization = token === undefined ? '' : `\n    authorization:\n      ${credentials}`;
   return {
     push: `echo 'demo_jobs_done 42' | curl${header} --data-binary @- ${root}metrics/job/demo`,
-    scrape: `scrape_configs:\n  - job_name: my-service\n    static_configs:\n      - targets: ['${url.hostname}:8080']`,
+    // As the server itself would ask for it.
+    scrape: "scrape_configs:\n  - job_name: my-service\n    static_configs:\n      - targets: ['localhost:8080']",
     write: `remote_write:\n  - url: ${root}api/v1/write${authorization}`,
   };
 }

@@ -44,3 +44,12 @@ test('groups are found by words', () => {
   expect(group && groupMatches(group, 'job=backup SIZE')).toBe(true);
   expect(group && groupMatches(group, 'backup none')).toBe(false);
 });
+
+test('a group that was not pushed to since is the same object', () => {
+  const before = decodeGroups(RAW);
+  const pushed = { ...RAW[1], push_time_seconds: { metrics: [{ value: '2000000001' }] } };
+  const after = decodeGroups([RAW[0] ?? {}, pushed], before);
+  expect(after[1]).toBe(before[1]);
+  expect(after[0]).not.toBe(before[0]);
+  expect(after[0]?.pushedMs).toBe(2_000_000_001_000);
+});

@@ -19,10 +19,15 @@ describe('old addresses', () => {
     ['flags', '', 'status?tab=flags'],
     ['tsdb-status', '', 'explore/metrics?tab=cardinality'],
     ['service-discovery', '', 'targets'],
+    ['rules', '', 'alerts'],
+    ['classic/alerts', '', 'alerts'],
+    ['new/rules', 'search=a', 'alerts'],
+    ['alertmanager-discovery', '', 'alerts'],
   ])('%s?%s leads to %s', (path, query, target) => expect(moved(path, new URLSearchParams(query))).toBe(target));
 
-  test.each(['', 'targets', 'status', 'explore', 'constructor', 'nothing'])('“%s” is not an old one', (path) =>
-    expect(moved(path, new URLSearchParams())).toBeUndefined(),
+  test.each(['', 'targets', 'alerts', 'status', 'explore', 'constructor', 'nothing'])(
+    '“%s” is not an old one',
+    (path) => expect(moved(path, new URLSearchParams())).toBeUndefined(),
   );
 });
 

@@ -3,7 +3,7 @@
 import { writeExplore, QUERIES_MAX, type View } from './explore';
 import { DEFAULT_RANGE, parseDuration, parseTime } from './time';
 
-export type Page = 'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'status' | 'unknown';
+export type Page = 'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'status' | 'alerts' | 'unknown';
 
 export interface Route {
   readonly page: Page;
@@ -18,6 +18,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   targets: 'targets',
   push: 'push',
   status: 'status',
+  alerts: 'alerts',
 };
 
 export const PATHS: Readonly<Record<Exclude<Page, 'unknown'>, string>> = {
@@ -27,6 +28,7 @@ export const PATHS: Readonly<Record<Exclude<Page, 'unknown'>, string>> = {
   targets: 'targets',
   push: 'push',
   status: 'status',
+  alerts: 'alerts',
 };
 
 /** Pages of Prometheus that are a part of one of ours. */
@@ -35,6 +37,8 @@ const MOVED: Readonly<Record<string, string>> = {
   flags: 'status?tab=flags',
   'tsdb-status': 'explore/metrics?tab=cardinality',
   'service-discovery': 'targets',
+  rules: 'alerts',
+  'alertmanager-discovery': 'alerts',
 };
 
 /** The page of a path. */
