@@ -1,15 +1,16 @@
 // How long a person waits, in a browser, against the real server. `npm run timing`, after building both.
 //
-// Each figure is the best of some rounds: what others do on a shared machine only ever adds to it. A limit is the budget
-// of the design where the page stays that far below it that a threefold slowdown would show, and tighter where not: at
-// most 2.5 times what the page took when it was measured on the slowest machine we know, two shared cores. A machine
-// that is slower than that one, by a piece of plain script timed in the same browser, is given that much more.
+// Machines that run tests are shared. So "waiting", on the wall clock, is the best of some rounds, and its limits are twice
+// the budget of the design. Work ("work", "script", "layout") is the processor time of the page's own thread, which waiting
+// for a processor hardly adds to: the median of the rounds, with limits at most 2.5 times what two slow shared cores took, so
+// that three times as much is noticed. A machine that is slower than those, by a piece of plain script timed in the same
+// browser, is given that much more.
 import { push, startBrowser, startServer } from '../scripts/browser.mjs';
 import { demo, write } from '../scripts/history.mjs';
 
 const ROUNDS = 7;
-/** Milliseconds that `calibrate` takes on the machine whose figures the limits come from. */
-const CALIBRATED_MS = 40;
+/** Milliseconds that `calibrate` takes at best on the machine whose figures the limits come from. */
+const CALIBRATED_MS = 30;
 const LINES = 50;
 const POINTS = 2_000;
 const GROUPS = 500;
@@ -17,6 +18,7 @@ const CHANGED = 50;
 
 const results = [];
 const best = (values) => Math.min(...values);
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Notes when lines are drawn: axes are strokes without a path, lines have one. */
@@ -41,8 +43,8 @@ function calibrate() {
   return performance.now() - began + (read.length - rows.length);
 }
 
-function report(what, values, { budget, limit, unit = 'ms' }) {
-  results.push({ what, value: best(values), values, budget, limit, unit });
+function report(what, values, { budget, limit }) {
+  results.push({ what, value: what.endsWith('waiting') ? best(values) : median(values), values, budget, limit });
 }
 
 async function fresh(browser, url) {
@@ -51,29 +53,22 @@ async function fresh(browser, url) {
   await page.addInitScript(watch);
   const session = await context.newCDPSession(page);
   await session.send('Performance.enable', { timeDomain: 'threadTicks' });
-  /** Milliseconds spent so far in scripts, styles and layout. */
-  page.spent = async () => {
+  /** Processor time so far, in milliseconds: all of it, that of scripts, that of styles and layout. */
+  page.work = async () => {
     const { metrics } = await session.send('Performance.getMetrics');
-    const of = (name) => metrics.find((metric) => metric.name === name)?.value ?? 0;
-    if (process.env.PARTS)
-      console.log(
-        metrics
-          .filter((m) => /Duration/.test(m.name))
-          .map((m) => `${m.name} ${(m.value * 1000).toFixed(1)}`)
-          .join(' '),
-      );
-    return 1000 * (of('ScriptDuration') + of('LayoutDuration') + of('RecalcStyleDuration'));
-  };
-  page.busy = async () => {
-    const { metrics } = await session.send('Performance.getMetrics');
-    return 1000 * (metrics.find((metric) => metric.name === 'TaskDuration')?.value ?? 0);
+    const of = (name) => 1000 * (metrics.find((metric) => metric.name === name)?.value ?? 0);
+    return {
+      all: of('TaskDuration'),
+      script: of('ScriptDuration'),
+      layout: of('LayoutDuration') + of('RecalcStyleDuration'),
+    };
   };
   page.shut = () => context.close();
   await page.goto(url);
   return page;
 }
 
-/** From the click on a link to the first paint, and to the first line of a chart: with nothing cached. */
+/** From the click on a link to the first paint and to the first line of a chart, and the work of it: nothing cached. */
 async function opening(browser, url) {
   const paints = [];
   const charts = [];
@@ -85,7 +80,7 @@ async function opening(browser, url) {
       await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Infinity),
     );
     charts.push(await page.evaluate(() => globalThis.strokes[0]));
-    works.push(await page.busy());
+    works.push((await page.work()).all);
     await page.shut();
   }
   return { paints, charts, works };
@@ -107,9 +102,9 @@ async function largeChart(browser, server) {
       page.waitForFunction(([count, from]) => globalThis.strokes.length >= from + count, [LINES, before]);
     const strokes = () => page.evaluate(() => globalThis.strokes.length);
     const during = async (work) => {
-      const before = await page.spent();
+      const before = await page.work();
       await work();
-      return (await page.spent()) - before;
+      return (await page.work()).script - before.script;
     };
     await drawn(0);
     first.push(
@@ -131,7 +126,8 @@ async function largeChart(browser, server) {
       })) / moves,
     );
     await page.mouse.move(5, 5);
-    await sleep(50);
+    // The line that stood out is drawn like the others again.
+    await sleep(250);
     let before = await strokes();
     redraws.push(
       await during(async () => {
@@ -175,18 +171,19 @@ async function liveTable(browser, server) {
     .nth(GROUPS - 1)
     .waitFor();
   await sleep(500);
-  const ticks = [];
+  const scripts = [];
+  const layouts = [];
   for (let round = 0; round < ROUNDS; round += 1) {
+    const before = await page.work();
     await change(round * CHANGED, CHANGED, round + 2);
-    const answered = page.waitForResponse((response) => response.url().endsWith('/api/v1/metrics'));
-    const before = await page.spent();
-    await page.keyboard.press('r');
-    await (await answered).finished();
-    await sleep(150);
-    ticks.push((await page.spent()) - before);
+    // The server says by itself that something came; the page reads, and shows it.
+    await sleep(1_500);
+    const after = await page.work();
+    scripts.push(after.script - before.script);
+    layouts.push(after.layout - before.layout);
   }
   await page.shut();
-  return ticks;
+  return { scripts, layouts };
 }
 
 const browser = await startBrowser();
@@ -194,33 +191,43 @@ const server = await startServer('hosts: {enabled: false}\n');
 try {
   await write(server.url, demo(1));
   const blank = await fresh(browser, server.url);
-  const calibration = [];
-  for (let round = 0; round < 9; round += 1) calibration.push(await blank.evaluate(calibrate));
+  const [walls, works] = [[], []];
+  for (let round = 0; round < 9; round += 1) {
+    const before = await blank.work();
+    walls.push(await blank.evaluate(calibrate));
+    works.push((await blank.work()).all - before.all);
+  }
   await blank.shut();
-  const slower = Math.max(1, best(calibration) / CALIBRATED_MS);
-  console.log(`plain script: ${best(calibration).toFixed(0)} ms; limits times ${slower.toFixed(2)}`);
+  const slower = { waiting: Math.max(1, best(walls) / CALIBRATED_MS), work: Math.max(1, best(works) / CALIBRATED_MS) };
+  console.log(
+    `plain script: ${best(walls).toFixed(0)} ms waited, ${best(works).toFixed(0)} ms worked; limits times ${slower.waiting.toFixed(2)} and ${slower.work.toFixed(2)}`,
+  );
 
   const home = await opening(browser, server.url);
-  report('home: first paint', home.paints, { budget: 200, limit: 200 });
-  report('home: first chart', home.charts, { budget: 350, limit: 350 });
-  report('home: work', home.works, { limit: 350 });
+  report('home: first paint, waiting', home.paints, { budget: 200, limit: 400 });
+  report('home: first chart, waiting', home.charts, { budget: 350, limit: 700 });
+  report('home: first chart, work', home.works, { limit: 500 });
   const explore = await opening(browser, `${server.url}explore?q=up`);
-  report('Explore: first chart', explore.charts, { budget: 350, limit: 350 });
-  report('Explore: work', explore.works, { limit: 350 });
+  report('Explore: first chart, waiting', explore.charts, { budget: 350, limit: 700 });
+  report('Explore: first chart, work', explore.works, { limit: 450 });
   const large = await largeChart(browser, server);
   const size = `${LINES} x ${POINTS.toLocaleString('en')}`;
-  report(`${size}: answer to picture`, large.first, { budget: 150, limit: 150 });
-  report(`${size}: drawn again`, large.redraws, { budget: 16, limit: 16 });
-  report(`${size}: zoom, asked anew`, large.zooms, { limit: 150 });
-  report(`${size}: pointer moved`, large.hovers, { budget: 2, limit: 2 });
-  report(`${GROUPS} rows, ${CHANGED} changed`, await liveTable(browser, server), { limit: 50 });
+  report(`${size}: first paint, waiting`, large.first, { budget: 150, limit: 300 });
+  report(`${size}: drawn again, script`, large.redraws, { budget: 16, limit: 36 });
+  // With the question, and 2 MB of answer to read.
+  report(`${size}: zoom, script`, large.zooms, { limit: 95 });
+  report(`${size}: pointer moved, script`, large.hovers, { budget: 2, limit: 4 });
+  const live = await liveTable(browser, server);
+  // The list of all groups is read anew for it, which the budget of 2 ms for a change does not know.
+  report(`${GROUPS} rows, ${CHANGED} changed: script`, live.scripts, { limit: 55 });
+  report(`${GROUPS} rows, ${CHANGED} changed: layout`, live.layouts, { limit: 200 });
 
   for (const one of results) {
-    const limit = one.limit * slower;
+    const limit = one.limit * (one.what.endsWith('waiting') ? slower.waiting : slower.work);
     one.over = !(one.value <= limit);
     const all = [...one.values].sort((a, b) => a - b).map((value) => value.toFixed(1));
     console.log(
-      `${one.what.padEnd(28)} ${one.value.toFixed(1).padStart(7)} ms of ${limit.toFixed(0)}${one.budget ? ` (budget ${one.budget})` : ''}${one.over ? '  TOO SLOW' : ''}  [${all.join(' ')}]`,
+      `${one.what.padEnd(38)} ${one.value.toFixed(1).padStart(7)} ms of ${limit.toFixed(0)}${one.budget ? ` (budget ${one.budget})` : ''}${one.over ? '  TOO SLOW' : ''}  [${all.join(' ')}]`,
     );
   }
 } finally {
