@@ -2,6 +2,7 @@
 //!
 //! 1. [`server`] accepts connections and bounds what a stranger may hold of them.
 //! 2. [`middleware`] makes paths clean and knows who is asking; [`routes`] is the one table of what there is.
+//!    [`place`] says where that is.
 //! 3. A handler reads [`params`] or a [`body`], waits for its turn in [`admission`], asks `promql`, `ingest` or the
 //!    store, and writes its answer with [`render`]. Errors become HTTP in [`error`].
 //! 4. One file a family: [`v1`] is Prometheus' API, [`push`] a Pushgateway's, [`write`](mod@write) remote write.
@@ -15,6 +16,7 @@ mod health;
 mod middleware;
 mod own_metrics;
 mod params;
+mod place;
 mod push;
 mod render;
 mod router;
@@ -26,5 +28,6 @@ mod tests;
 mod v1;
 mod write;
 
+pub use place::Place;
 pub use router::{Pages, service};
 pub use state::{About, Api, ApiConfig, InForce, Parts, ReloadRequest};

@@ -4,6 +4,7 @@ use super::{
     middleware::{
         guard::{Door, guard, method_not_allowed},
         outer::{clean_path, finish_body, headers, panicked, unknown},
+        prefix::below,
     },
     routes::table,
     state::Api,
@@ -16,7 +17,10 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
 };
 use std::{convert::Infallible, sync::Arc};
-use tower::{Layer, Service, ServiceExt, util::MapRequestLayer};
+use tower::{
+    Layer, Service, ServiceExt,
+    util::{MapRequestLayer, option_layer},
+};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -30,13 +34,14 @@ use tower_http::{
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
 /// Answers what no route is for, with a page or a file of it: method, path as the client wrote it, headers.
-pub type Pages = fn(&Method, &str, &HeaderMap) -> Option<Response<Body>>;
+pub type Pages = Arc<dyn Fn(&Method, &str, &HeaderMap) -> Option<Response<Body>> + Send + Sync>;
 
 /// The whole API, and `pages` beside it, as a service from request to response.
 pub fn service(
     api: Arc<Api>,
     pages: Pages,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let prefix = Some(Arc::<str>::from(api.config.place.prefix.as_str())).filter(|prefix| !prefix.is_empty());
     let mut router = Router::new();
     for route in table() {
         let door = Door { api: api.clone(), path: route.path, methods: route.methods, access: route.access };
@@ -47,13 +52,17 @@ pub fn service(
         .quality(CompressionLevel::Fastest)
         .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)));
     let router = router
-        .fallback(async move |request: Request| unknown(request, pages))
+        .fallback(move |request: Request| {
+            let pages = pages.clone();
+            async move { unknown(request, &pages) }
+        })
         .method_not_allowed_fallback(async || method_not_allowed())
         .with_state(api)
         .layer(from_fn(finish_body))
         .layer(from_fn(headers))
         .layer(compression)
         .layer(CatchPanicLayer::custom(panicked));
-    // Around the router, not a layer in it: the path decides the route.
-    MapRequestLayer::new(clean_path).layer(router).map_response(|response| response.map(Body::new))
+    // Around the router, not layers in it: the path decides the route.
+    let clean = MapRequestLayer::new(clean_path).layer(router).map_response(|response| response.map(Body::new));
+    option_layer(prefix.map(|prefix| from_fn_with_state(prefix, below))).layer(clean)
 }

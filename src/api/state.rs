@@ -1,6 +1,6 @@
 //! What handlers work with.
 
-use super::{admission::Admission, error::ApiError, error::ErrorKind};
+use super::{admission::Admission, error::ApiError, error::ErrorKind, place::Place};
 use crate::{
     auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
     store::Store, telemetry::Metrics,
@@ -31,12 +31,13 @@ pub struct ApiConfig {
     pub reads_max: usize,
     /// How long a read may wait and compute.
     pub read_timeout_ms: u64,
+    pub place: Place,
 }
 
 impl Default for ApiConfig {
     fn default() -> ApiConfig {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
-        ApiConfig { body_bytes_max: 16 << 20, reads_max: cores * 2, read_timeout_ms: 120_000 }
+        ApiConfig { body_bytes_max: 16 << 20, reads_max: cores * 2, read_timeout_ms: 120_000, place: Place::default() }
     }
 }
 

@@ -107,7 +107,7 @@ impl TestApi {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = service(self.api.clone(), pages).oneshot(request).await.unwrap();
+        let response = service(self.api.clone(), Arc::new(pages)).oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         // Events have no end.
         let endless = head.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");

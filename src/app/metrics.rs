@@ -1,7 +1,8 @@
 //! What rooms count, under the names dashboards of Prometheus and Pushgateway know and our own beside them.
 
+use super::host::HostWatch;
 use crate::{
-    hosts::{Hosts, HostsState},
+    hosts::HostsState,
     ingest::Ingest,
     store::{Queryable, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
@@ -141,15 +142,16 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
 }
 
 /// What the collector of this host did.
-pub fn register_hosts(metrics: &Metrics, hosts: &Hosts) {
-    let stats = hosts.stats().clone();
-    let collecting = hosts.state() == HostsState::Collecting;
+pub fn register_hosts(metrics: &Metrics, host: &HostWatch) {
+    let host = host.clone();
     metrics.readings(move || {
+        let found = host.read(|hosts| (hosts.stats().clone(), hosts.state() == HostsState::Collecting));
+        let (stats, collecting) = found.unwrap_or_default();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
         vec![
             Reading::gauge(
                 "observatory_hosts_collecting",
-                "Whether this host is watched: 1, or 0 where it has no procfs.",
+                "Whether this host is watched: 1, or 0 where it has no procfs or the config says no.",
                 f64::from(u8::from(collecting)),
             ),
             Reading::counter("observatory_hosts_rounds_total", "Rounds of host metrics.", count(&stats.rounds)),

@@ -3,13 +3,14 @@
 //! 1. [`listener`] opens the port, or says which one is free; [`directory`] makes the data directory ours alone.
 //! 2. [`run()`](run::run) starts the rooms in the direction data flows (store, ingest, jobs, engine, scrapes, API), serves, and
 //!    on a signal stops them backwards, each step with a deadline.
-//! 3. [`reload`] reads the config again when asked: what is scraped changes, or nothing does.
+//! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
 //! 4. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
 mod directory;
 mod error;
+mod host;
 mod known;
 mod listener;
 mod metrics;

@@ -1,14 +1,19 @@
 //! The life of the process: start in the direction data flows, serve, stop backwards.
 
-use super::{StartError, directory::DataDirectory, known, listener, metrics, reload::Reloader};
+use super::{
+    StartError,
+    directory::DataDirectory,
+    host::HostWatch,
+    known, listener, metrics,
+    reload::{Origin, Reloadable, Reloader},
+};
 use crate::{
     api::{
-        About, Api, ApiConfig, InForce, Parts, ReloadRequest,
+        About, Api, ApiConfig, InForce, Pages, Parts, Place, ReloadRequest,
         server::{Server, ServerMetrics, Timeouts},
         service,
     },
-    config::{Config, Feature},
-    hosts::{Hosts, HostsConfig, HostsState, Roots},
+    config::{Config, External, Feature, Overrides},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
@@ -22,10 +27,11 @@ use crate::{
         tsdb::{Options, Tsdb},
     },
     telemetry::{Metrics, build},
+    web::Site,
 };
 use anyhow::Context;
 use parking_lot::RwLock;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -52,9 +58,11 @@ const DESCRIPTORS_KEPT: u64 = 512;
 /// What a start is asked for beyond the config.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What the file says, with the overrides in place.
     pub config: Config,
     /// Where the config came from, to be read again on SIGHUP.
     pub config_file: Option<PathBuf>,
+    pub overrides: Overrides,
     pub insecure_public_http: bool,
     /// Arguments other than `--listen`, with a space in front, for messages with a line to copy.
     pub rest_of_line: String,
@@ -90,10 +98,10 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     metrics::register_process(&metrics);
     let stop = CancellationToken::new();
     let about = about(&config, &directory, &*clock);
-    let api = Api::new(api_config(&config), config.keyring(), metrics.clone(), about, stop.clone());
+    let address = listener.local_addr().context("the port that was opened is not known")?;
+    let api = Api::new(api_config(&config, address), config.keyring(), metrics.clone(), about, stop.clone());
     let api = Arc::new(api);
     // Served before the store is open: health answers, and everything else says that it is not ready.
-    let address = listener.local_addr().context("the port that was opened is not known")?;
     let server = serve(&config, &api, listener, stop.clone());
     greet(&config, &directory, address);
 
@@ -112,11 +120,11 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
-    if let Some(hosts) = &rooms.hosts {
-        metrics::register_hosts(&metrics, hosts);
-    }
-    let (scrape, clock) = (rooms.scrape.clone(), rooms.clock.clone());
-    let mut reloader = Reloader::new(settings.config_file, config, address, scrape, api.clone(), clock, &metrics);
+    metrics::register_hosts(&metrics, &rooms.host);
+    let origin = Origin { file: settings.config_file, overrides: settings.overrides };
+    let reloadable = Reloadable { scrape: rooms.scrape.clone(), host: rooms.host.clone() };
+    let clock = rooms.clock.clone();
+    let mut reloader = Reloader::new(origin, config, address, reloadable, api.clone(), clock, &metrics);
     // Before anybody may ask which targets there are.
     reloader.start().await;
     api.ready(rooms.parts(reload));
@@ -164,7 +172,13 @@ fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: Cancellat
         timeouts: Timeouts::default(),
         metrics: ServerMetrics::new(&api.metrics),
     };
-    tokio::spawn(server.run(listener, service(api.clone(), crate::web::respond), stop, DRAIN))
+    let external = config.web.external.as_ref();
+    let site = Site {
+        origin: external.and_then(|external| external.origin.clone()),
+        path: external.map_or_else(String::new, |external| external.path.clone()),
+    };
+    let pages: Pages = Arc::new(move |method, path, headers| site.respond(method, path, headers));
+    tokio::spawn(server.run(listener, service(api.clone(), pages), stop, DRAIN))
 }
 
 /// The rooms in the direction data flows.
@@ -174,7 +188,7 @@ struct Rooms {
     ingest: Ingest,
     jobs: Jobs,
     engine: Arc<Engine>,
-    hosts: Option<Hosts>,
+    host: HostWatch,
     scrape: Manager,
 }
 
@@ -192,10 +206,11 @@ impl Rooms {
         let ingest = Ingest::new(store.clone(), clock.clone(), IngestConfig::default());
         let jobs = Jobs::open(store.clone(), clock.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
-        let hosts = watch_host(config, &ingest, &clock)?;
+        let host = HostWatch::new(ingest.clone(), clock.clone());
+        host.apply(config.hosts).context("start the collector of this host")?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
-        Ok(Rooms { store, clock, ingest, jobs, engine, hosts, scrape })
+        Ok(Rooms { store, clock, ingest, jobs, engine, host, scrape })
     }
 
     fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
@@ -213,11 +228,10 @@ impl Rooms {
 
     /// Backwards. Whatever takes too long is left: the log has everything that was acknowledged.
     async fn close(self) {
-        if let Some(hosts) = self.hosts {
-            let stopped = tokio::task::spawn_blocking(move || hosts.stop());
-            if tokio::time::timeout(HOSTS_STOP, stopped).await.is_err() {
-                tracing::warn!("The collector of this host did not stop in time; its last round may be lost.");
-            }
+        let host = self.host;
+        let stopped = tokio::task::spawn_blocking(move || host.stop());
+        if tokio::time::timeout(HOSTS_STOP, stopped).await.is_err() {
+            tracing::warn!("The collector of this host did not stop in time; its last round may be lost.");
         }
         let closed = tokio::task::spawn_blocking(move || {
             self.jobs.stop();
@@ -227,19 +241,6 @@ impl Rooms {
             tracing::warn!("The store did not close in time; the next start reads its log.");
         }
     }
-}
-
-/// Starts the collector of this host, unless the config says no.
-fn watch_host(config: &Config, ingest: &Ingest, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Hosts>> {
-    if !config.hosts.enabled {
-        return Ok(None);
-    }
-    let hosts_config = HostsConfig { interval_ms: config.hosts.interval_ms, roots: Roots::default() };
-    let hosts = Hosts::start(ingest, clock.clone(), hosts_config).context("start the collector of this host")?;
-    if hosts.state() == HostsState::NoProcfs {
-        tracing::info!("This host is not watched: there is no /proc to read.");
-    }
-    Ok(Some(hosts))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
@@ -257,8 +258,14 @@ fn engine_config(config: &Config) -> EngineConfig {
     }
 }
 
-fn api_config(config: &Config) -> ApiConfig {
+fn api_config(config: &Config, address: SocketAddr) -> ApiConfig {
+    let place = Place {
+        prefix: config.web.prefix().to_owned(),
+        origin: config.web.external.as_ref().and_then(|external| external.origin.clone()),
+        port: address.port(),
+    };
     ApiConfig {
+        place,
         body_bytes_max: config.limits.body_bytes_max,
         reads_max: Limits::default().concurrent_max,
         read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
@@ -269,6 +276,8 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
     let flags = [
         ("listen", config.listen.to_string()),
         ("data", directory.path().display().to_string()),
+        ("web.external-url", config.web.external.as_ref().map_or_else(String::new, External::url)),
+        ("web.route-prefix", format!("/{}", config.web.prefix().trim_start_matches('/'))),
         ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
         ("query.timeout", crate::model::time::format_duration_ms(config.limits.query_timeout_ms)),
         ("query.max-samples", config.limits.query_samples_max.to_string()),
@@ -303,9 +312,13 @@ fn connections_max(wanted: usize) -> usize {
 }
 
 /// What the person at the terminal wants to know.
-fn greet(config: &Config, directory: &DataDirectory, address: std::net::SocketAddr) {
+fn greet(config: &Config, directory: &DataDirectory, address: SocketAddr) {
     println!("Beast Observatory {}", build::VERSION_AND_COMMIT);
-    println!("  address  http://{address}");
+    let prefix = config.web.prefix();
+    println!("  address  http://{address}{}", if prefix.is_empty() { String::new() } else { format!("{prefix}/") });
+    if let Some(external) = config.web.external.as_ref().filter(|external| external.origin.is_some()) {
+        println!("  outside  {}/", external.url());
+    }
     println!("  data     {}", directory.path().display());
     println!("  kept     {}", crate::model::time::format_duration_ms(config.retention_ms));
     if let Some(other) = known::remember(directory.path(), directory.was_new()) {

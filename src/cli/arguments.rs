@@ -38,6 +38,14 @@ pub struct Up {
     /// Config file: observatory.yml, or a prometheus.yml as it is. Nothing needs one.
     #[arg(long, value_name = "FILE", env = "OBSERVATORY_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Address that people use where a proxy is in front, such as https://example.com/observatory. Its path is also
+    /// where everything is on our own port, unless --web.route-prefix says otherwise.
+    #[arg(long = "web.external-url", value_name = "URL", env = "OBSERVATORY_EXTERNAL_URL")]
+    pub external_url: Option<String>,
+    /// Path below which everything is on our own port; / for a proxy that cuts the path off. [default: the path of
+    /// --web.external-url]
+    #[arg(long = "web.route-prefix", value_name = "PATH", env = "OBSERVATORY_ROUTE_PREFIX")]
+    pub route_prefix: Option<String>,
     /// Listen where other machines can reach it although no token is configured: anybody can then write and read.
     #[arg(long)]
     pub insecure_public_http: bool,

@@ -3,7 +3,7 @@
 use super::{arguments::Up, config::refused_failure, dispatch::Failure};
 use crate::{
     app::{Settings, StartError, run},
-    config::{Config, Loaded, load, parse_listen},
+    config::{Config, Loaded, Overrides, load, parse_external_url, parse_listen, parse_route_prefix},
     telemetry::log,
 };
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     let filter = std::env::var("OBSERVATORY_LOG").ok();
     log::start(arguments.log.log_format.into(), filter.as_deref()).map_err(Failure::wrong)?;
     let rest_of_line = rest_of_line(&arguments);
+    let overrides = overrides(&arguments)?;
     let Loaded { mut config, warnings } = match &arguments.config {
         None => Loaded { config: Config::empty(), warnings: vec![] },
         Some(file) => load(file).map_err(|refused| refused_failure(&refused))?,
@@ -20,17 +21,28 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     if let Some(file) = &arguments.config {
         warnings.iter().for_each(|warning| tracing::warn!("{}: {warning}", file.display()));
     }
-    if let Some(listen) = &arguments.listen {
-        config.listen = parse_listen(listen).map_err(|message| Failure::wrong(format!("--listen: {message}")))?;
-    }
-    if let Some(data) = arguments.data {
-        config.data = data;
-    }
-    let config_file = arguments.config;
-    let settings = Settings { config, config_file, insecure_public_http: arguments.insecure_public_http, rest_of_line };
+    overrides.apply(&mut config);
+    let insecure_public_http = arguments.insecure_public_http;
+    let settings = Settings { config, config_file: arguments.config, overrides, insecure_public_http, rest_of_line };
     run(settings).map_err(|error| match &error {
         StartError::Refused(_) => Failure::wrong(error.to_string()),
         StartError::Failed(_) => Failure::failed(error.to_string()),
+    })
+}
+
+fn overrides(arguments: &Up) -> Result<Overrides, Failure> {
+    fn parsed<T>(
+        name: &str,
+        text: Option<&String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
+        text.map(|text| parse(text).map_err(|message| Failure::wrong(format!("{name}: {message}")))).transpose()
+    }
+    Ok(Overrides {
+        listen: parsed("--listen", arguments.listen.as_ref(), parse_listen)?,
+        data: arguments.data.clone(),
+        external: parsed("--web.external-url", arguments.external_url.as_ref(), parse_external_url)?,
+        route_prefix: parsed("--web.route-prefix", arguments.route_prefix.as_ref(), parse_route_prefix)?,
     })
 }
 
@@ -40,6 +52,13 @@ fn rest_of_line(arguments: &Up) -> String {
         path.as_ref().map_or_else(String::new, |path| format!(" {name} {}", quoted(&path.to_string_lossy())))
     };
     let mut rest = path("--data", &arguments.data) + &path("--config", &arguments.config);
+    for (name, text) in
+        [("--web.external-url", &arguments.external_url), ("--web.route-prefix", &arguments.route_prefix)]
+    {
+        if let Some(text) = text {
+            rest.push_str(&format!(" {name} {}", quoted(text)));
+        }
+    }
     if arguments.insecure_public_http {
         rest.push_str(" --insecure-public-http");
     }

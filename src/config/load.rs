@@ -225,6 +225,21 @@ storage:
     }
 
     #[test]
+    fn where_people_find_us_reads_back_as_it_is_shown() {
+        let config = loaded("web: {external_url: 'https://Example.com/obs/'}").config;
+        assert_eq!(config.web.prefix(), "/obs");
+        let shown = config.to_yaml();
+        assert!(shown.contains("external_url: \"https://example.com/obs\"\n  route_prefix: /obs\n"), "{shown}");
+        assert_eq!(loaded(&shown).config.web.prefix(), "/obs");
+        let text = refused("web: {external_url: 'https://a b/', route_prefix: 'a//b', path: /}");
+        insta::assert_snapshot!(text, @r"
+        line 1: web.path: unknown key; known here: `external_url`, `route_prefix`
+        line 1: web.external_url: `https://a b/` is no address of this server; write one such as https://example.com/observatory
+        line 1: web.route_prefix: `a//b` is no path; write one such as /observatory, or / for the root
+        ");
+    }
+
+    #[test]
     fn scrape_jobs_are_judged_as_prometheus_judges_them() {
         let text = "\
 scrape_configs:
@@ -310,6 +325,8 @@ scrape_configs:
         hosts:
           enabled: false
           interval: 5s
+        web:
+          route_prefix: /
         self_scrape: true
         "#);
         assert!(!shown.contains(&hash));

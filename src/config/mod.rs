@@ -3,13 +3,16 @@
 //! 1. [`tree`] reads YAML and remembers the line of everything.
 //! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
 //!    known ones that do nothing yet are warnings.
-//! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its jobs.
-//! 4. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force.
+//! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its
+//!    jobs, [`web`] where people find it.
+//! 4. [`overrides`] puts the command line before the file, and tells what a reload cannot change.
+//! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force.
 //!
 //! Invariant: secrets are read, hashed and dropped; nothing here prints one.
 
 mod check;
 mod load;
+mod overrides;
 mod problem;
 mod raw;
 mod resolve;
@@ -17,8 +20,11 @@ mod schema;
 mod scrape;
 mod show;
 mod tree;
+mod web;
 
 pub use load::{Loaded, Refused, load, load_text};
+pub use overrides::{Overrides, restart_keys};
 pub use problem::{Problem, Problems};
-pub use resolve::{Config, Feature, Limits, Token, parse_listen};
+pub use resolve::{Config, Feature, Hosts, Limits, Token, parse_listen};
 pub use scrape::ScrapeJobs;
+pub use web::{External, Web, parse_external_url, parse_route_prefix};

@@ -28,6 +28,8 @@ pub struct RawConfig {
     pub hosts_enabled: Option<Located<bool>>,
     pub hosts_interval_ms: Option<Located<i64>>,
     pub self_scrape: Option<bool>,
+    pub external_url: Option<Located<String>>,
+    pub route_prefix: Option<Located<String>>,
     /// What jobs take where they say nothing themselves.
     pub global: Option<Node>,
     /// Of `scrape_configs`; read where it is resolved, for there are many keys and each has a default.
@@ -83,6 +85,8 @@ impl RawConfig {
             hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
+            external_url: text(tree.get("web"), "external_url"),
+            route_prefix: text(tree.get("web"), "route_prefix"),
             global: tree.get("global").cloned(),
             jobs: jobs.filter(|job| matches!(job.value, Value::Map(_))).cloned().collect(),
             remotes: ["remote_write", "remote_read"].into_iter().flat_map(|section| remotes(tree, section)).collect(),

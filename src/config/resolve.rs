@@ -4,6 +4,7 @@ use super::{
     problem::{Problems, nearest},
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
+    web::{self, Web},
 };
 use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
@@ -46,6 +47,7 @@ pub struct Config {
     pub limits: Limits,
     pub features: Vec<Feature>,
     pub hosts: Hosts,
+    pub web: Web,
     pub scrape: ScrapeJobs,
 }
 
@@ -152,6 +154,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let scrape = scrape::resolve(&raw, base, problems);
     Config {
         scrape,
+        web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),

@@ -51,7 +51,10 @@ const OURS: &[Key] = &[
     key("features", Texts),
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
+    key("web", Map(&[WEB])),
 ];
+
+const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text)];
 
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 

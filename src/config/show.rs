@@ -46,6 +46,13 @@ impl Config {
         writeln!(out, "hosts:")?;
         writeln!(out, "  enabled: {}", self.hosts.enabled)?;
         writeln!(out, "  interval: {}", format_duration_ms(self.hosts.interval_ms))?;
+        writeln!(out, "web:")?;
+        if let Some(external) = &self.web.external {
+            let url = external.url();
+            writeln!(out, "  external_url: {}", quoted(if url.is_empty() { "/" } else { &url }))?;
+        }
+        let prefix = self.web.prefix();
+        writeln!(out, "  route_prefix: {}", quoted(if prefix.is_empty() { "/" } else { prefix }))?;
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;

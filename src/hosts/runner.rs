@@ -89,6 +89,15 @@ impl Hosts {
         self.end();
     }
 
+    /// As [`Hosts::stop`], and marks all series as ended: this host is not watched any more.
+    pub fn switch_off(mut self) {
+        if let Some((stop, _)) = &self.running {
+            // Taken once a round under way is done; a thread that is gone has nothing to mark.
+            let _ = stop.send(());
+        }
+        self.end();
+    }
+
     fn end(&mut self) {
         if let Some((stop, thread)) = self.running.take() {
             drop(stop);
@@ -129,8 +138,17 @@ impl Rounds {
             let wait_ms = self.interval_ms - now.rem_euclid(self.interval_ms);
             match stopped.recv_timeout(Duration::from_millis(wait_ms.unsigned_abs())) {
                 Err(RecvTimeoutError::Timeout) => at = snapped(self.clock.now_ms(), now + wait_ms),
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(()) => return self.mark_ended(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// A round without a sample ends every series.
+    fn mark_ended(&mut self) {
+        self.source.begin(self.clock.now_ms());
+        if let Err(error) = self.source.commit() {
+            tracing::warn!(%error, "The series of this host cannot be marked as ended.");
         }
     }
 
@@ -170,7 +188,7 @@ mod tests {
     use super::*;
     use crate::{
         ingest::IngestConfig,
-        model::{METRIC_NAME, Matcher, MetricType, Samples, TimeRange},
+        model::{METRIC_NAME, Matcher, MetricType, Samples, TimeRange, is_stale},
         stdx::clock::SystemClock,
         store::{Hints, Queryable, memory::Memory},
     };
@@ -208,6 +226,19 @@ mod tests {
         assert_eq!(ingest.metadata().get("node_cpu_seconds_total").unwrap().metric_type, MetricType::Counter);
         std::thread::sleep(Duration::from_millis(120));
         assert_eq!(stats.rounds.load(Ordering::Relaxed), rounds);
+    }
+
+    #[test]
+    fn switching_it_off_ends_every_series() {
+        let store = Arc::new(Memory::new(Arc::new(SystemClock)));
+        let ingest = Ingest::new(store.clone(), Arc::new(SystemClock), IngestConfig::default());
+        let config = HostsConfig { interval_ms: 60_000, roots: Roots::default() };
+        let hosts = Hosts::start(&ingest, Arc::new(SystemClock), config).unwrap();
+        hosts.switch_off();
+        for name in ["up", "node_load1"] {
+            let last = samples(&store, name)[0].1.values.last().copied();
+            assert!(last.is_some_and(is_stale), "{name}: {last:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Config {
 pub struct Own {
     /// The `instance`: where we listen.
     pub address: String,
+    /// Where our metrics are, to be shown: nothing is asked over the network.
+    pub metrics_path: String,
     pub interval_ms: i64,
 }
 

@@ -242,6 +242,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
 fn own_target(own: &Own) -> Option<Wanted> {
     let mut job = JobConfig::new(OWN_JOB);
     job.interval_ms = own.interval_ms;
+    job.metrics_path.clone_from(&own.metrics_path);
     job.timeout_ms = job.timeout_ms.min(own.interval_ms);
     let group = super::config::Group { targets: vec![own.address.clone()], labels: Vec::new() };
     let target = Target::of_group(&job, &group).pop()?;

@@ -9,4 +9,4 @@
 mod assets;
 mod serve;
 
-pub use serve::respond;
+pub use serve::Site;

@@ -5,6 +5,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Only what comes from here runs, and no text becomes markup: a label value cannot do anything but be shown.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -28,41 +29,91 @@ const PAGES: &[&str] = &[
     "targets",
     "push",
     "status",
+    "alerts",
+    "rules",
+    "alertmanager-discovery",
     "graph",
     "query",
     "config",
     "flags",
     "tsdb-status",
     "service-discovery",
-    "classic/graph",
-    "classic/targets",
 ];
+
+/// Below these, older releases of Prometheus had the same pages once more.
+const OLDER: &[&str] = &["classic", "new"];
 
 /// What belongs to programs. They are told 404, never given a page.
 const RESERVED: &[&str] = &["api", "metrics", "-", "v1", "v2", "loki", "otlp", "debug", "federate", "write", "read"];
 
-/// Answers `method` on `path` (as the browser wrote it) with a file or the page; `None` where it is neither.
-pub fn respond(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    if ![Method::GET, Method::HEAD].contains(method) {
-        return None;
+/// The page and its files, and where people find them.
+#[derive(Debug, Clone, Default)]
+pub struct Site {
+    /// Such as `https://example.com`, if it is known.
+    pub origin: Option<String>,
+    /// Below it: empty, or `/a/b`.
+    pub path: String,
+}
+
+impl Site {
+    /// Answers `method` on `path` (as the browser wrote it, below our prefix) with a file or the page; `None` where it
+    /// is neither.
+    pub fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        if ![Method::GET, Method::HEAD].contains(method) {
+            return None;
+        }
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let name = segments.join("/");
+        if segments.first().is_some_and(|first| RESERVED.contains(first)) {
+            return None;
+        }
+        if name != INDEX
+            && let Some(asset) = find(&name)
+        {
+            let lifetime = if name.starts_with("immutable/") { FOR_EVER } else { ASK_AGAIN };
+            return Some(file(asset, lifetime, headers));
+        }
+        // Never a page in place of a script or an image that is not there.
+        if segments.last().is_some_and(|last| last.contains('.')) && name != INDEX {
+            return None;
+        }
+        let older = name.split_once('/').filter(|(first, _)| OLDER.contains(first)).map(|(_, rest)| rest);
+        let known = PAGES.contains(&older.unwrap_or(&name)) || name == INDEX;
+        (known || wants_page(headers)).then(|| self.page(path, known, headers))
     }
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let name = segments.join("/");
-    if segments.first().is_some_and(|first| RESERVED.contains(first)) {
-        return None;
+
+    /// The page, told where its root is and what address to give to others.
+    fn page(&self, path: &str, known: bool, headers: &HeaderMap) -> Response<Body> {
+        // The build is embedded whole and tested to hold the page.
+        let Some(index) = find(INDEX) else { return Response::new(Body::empty()) };
+        let mut base = format!("<base href=\"{}\"", self.root(path, headers));
+        if let Some(origin) = &self.origin {
+            // Neither part can hold a quote: both were checked when the config was read.
+            base.push_str(&format!(" data-external=\"{origin}{}/\"", self.path));
+        }
+        let text = String::from_utf8_lossy(&index.bytes).replacen(BASE, &base, 1);
+        let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
+        let unchanged = known && is_known(headers, &tag);
+        let mut response = answer(index.content_type, &tag, ASK_AGAIN, unchanged, text.into());
+        if !known {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        response
     }
-    if name != INDEX
-        && let Some(asset) = find(&name)
-    {
-        let lifetime = if name.starts_with("immutable/") { FOR_EVER } else { ASK_AGAIN };
-        return Some(file(asset, lifetime, headers));
+
+    /// Where the page's root is: for who came by the configured address, its path, which also holds where a proxy cut
+    /// the path down to nothing. For all others as many steps up as `path` is deep, which holds below any path.
+    fn root(&self, path: &str, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let external = self.origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        if external.is_some() && external == host {
+            return format!("{}/", self.path);
+        }
+        match path.matches('/').count().saturating_sub(1) {
+            0 => "./".to_owned(),
+            depth => "../".repeat(depth),
+        }
     }
-    // Never a page in place of a script or an image that is not there.
-    if segments.last().is_some_and(|last| last.contains('.')) && name != INDEX {
-        return None;
-    }
-    let known = PAGES.contains(&name.as_str()) || name == INDEX;
-    (known || wants_page(headers)).then(|| page(path, known, headers))
 }
 
 fn wants_page(headers: &HeaderMap) -> bool {
@@ -81,22 +132,6 @@ fn file(asset: &'static Asset, lifetime: &'static str, headers: &HeaderMap) -> R
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    response
-}
-
-/// The page, told how far below its root it was asked for: so it works below whatever path a proxy puts it.
-fn page(path: &str, known: bool, headers: &HeaderMap) -> Response<Body> {
-    // The build is embedded whole and tested to hold the page.
-    let Some(index) = find(INDEX) else { return Response::new(Body::empty()) };
-    let depth = path.matches('/').count().saturating_sub(1);
-    let base = if depth == 0 { "./".to_owned() } else { "../".repeat(depth) };
-    let text = String::from_utf8_lossy(&index.bytes).replacen(BASE, &format!("<base href=\"{base}\""), 1);
-    let tag = format!("\"{}-{depth}\"", index.tag.trim_matches('"'));
-    let unchanged = known && is_known(headers, &tag);
-    let mut response = answer(index.content_type, &tag, ASK_AGAIN, unchanged, text.into());
-    if !known {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-    }
     response
 }
 
@@ -142,7 +177,7 @@ mod tests {
 
     fn get(path: &str, headers: &[(header::HeaderName, &'static str)]) -> Option<Response<Body>> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
-        respond(&Method::GET, path, &headers)
+        Site::default().respond(&Method::GET, path, &headers)
     }
 
     async fn text(response: Response<Body>) -> String {
@@ -171,6 +206,32 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn who_comes_by_the_configured_address_is_told_its_path() {
+        let site = Site { origin: Some("https://example.com".to_owned()), path: "/obs".to_owned() };
+        for (path, host, base) in [
+            ("/", "example.com", "/obs/"),
+            ("/explore/metrics", "example.com", "/obs/"),
+            ("/explore/metrics", "127.0.0.1:9090", "../"),
+            ("/", "example.com:8080", "./"),
+        ] {
+            let headers = [(header::HOST, HeaderValue::from_static(host))].into_iter().collect();
+            let page = text(site.respond(&Method::GET, path, &headers).unwrap()).await;
+            let expected = format!("<base href=\"{base}\" data-external=\"https://example.com/obs/\"");
+            assert!(page.contains(&expected), "{path} at {host}: {page}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_every_release_of_prometheus_are_pages() {
+        for path in ["/graph", "/query", "/classic/graph", "/new/rules", "/alerts", "/rules", "/classic/config"] {
+            assert_eq!(get(path, &[]).unwrap().status(), StatusCode::OK, "{path}");
+        }
+        for path in ["/classic", "/classic/nothing", "/other/graph"] {
+            assert!(get(path, &[]).is_none(), "{path}");
+        }
+    }
+
     #[test]
     fn programs_and_missing_files_are_never_given_the_page() {
         let browser = [(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")];
@@ -179,7 +240,7 @@ mod tests {
         }
         assert!(get("/nothing", &[]).is_none());
         assert_eq!(get("/nothing", &browser).unwrap().status(), StatusCode::NOT_FOUND);
-        assert!(respond(&Method::POST, "/", &HeaderMap::new()).is_none());
+        assert!(Site::default().respond(&Method::POST, "/", &HeaderMap::new()).is_none());
     }
 
     #[tokio::test]

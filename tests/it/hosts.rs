@@ -233,5 +233,29 @@ fn a_host_that_is_not_to_be_watched_is_not() {
     let server = TestServer::with_config("hosts:\n  enabled: false\n");
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(server.value("count({job=\"node\"})"), None);
-    assert!(!server.get("/metrics").text().contains("observatory_hosts_"));
+    assert!(server.get("/metrics").text().contains("observatory_hosts_collecting 0"));
+}
+
+#[test]
+fn a_reload_switches_it_on_and_off_and_says_what_needs_a_restart() {
+    let mut server = TestServer::with_config("hosts: {enabled: false}");
+    let reload = |config: &str| {
+        server.rewrite_config(config);
+        let answer = server.send("POST", "/-/reload", &[], b"");
+        assert_eq!(answer.status, 200, "{answer}");
+    };
+    assert!(server.get("/metrics").text().contains("observatory_hosts_collecting 0"));
+    reload("hosts: {enabled: true, interval: 1s}\nself_scrape: true\n");
+    eventually("this host", TIMEOUT, || server.value("node_load1"));
+    eventually("ourselves", TIMEOUT, || server.value("observatory_build_info"));
+    assert!(server.get("/metrics").text().contains("observatory_hosts_collecting 1"));
+    reload("hosts: {enabled: true, interval: 2s}\nself_scrape: true\n");
+    assert!(server.get("/api/v1/status/config").text().contains("interval: 2s"));
+    assert!(server.value("node_load1").is_some(), "what goes on is not ended");
+    reload("hosts: {enabled: false}\nstorage: {retention: 5d}\nlimits: {query_timeout: 7s}\n");
+    assert_eq!((server.value("node_load1"), server.value("observatory_build_info")), (None, None));
+    let log = server.log();
+    assert!(log.contains("only after a restart: storage.retention, limits.query_timeout."), "{log}");
+    assert!(!server.get("/api/v1/status/config").text().contains("retention: 5d"), "what is shown is what is in force");
+    server.assert_healthy();
 }

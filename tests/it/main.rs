@@ -6,6 +6,8 @@
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
+//! - [`scrape_secure`]: targets behind TLS, passwords, tokens and certificates.
+//! - [`web`]: behind proxies that keep the path and those that cut it off.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
@@ -25,4 +27,6 @@ mod promql;
 mod protocol;
 mod push;
 mod scrape;
+mod scrape_secure;
+mod web;
 mod write;

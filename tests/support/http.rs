@@ -141,7 +141,8 @@ pub fn raw(address: &str, method: &str, target: &str, headers: &[(String, String
     })
 }
 
-fn parse_answer(bytes: &[u8], head_only: bool) -> Result<Answer, String> {
+/// The answer in what a connection gave until its end.
+pub fn parse_answer(bytes: &[u8], head_only: bool) -> Result<Answer, String> {
     let end = find(bytes, b"\r\n\r\n").ok_or("no end of the answer's headers")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");

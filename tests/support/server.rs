@@ -39,6 +39,8 @@ pub struct Options {
     pub config: Option<String>,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Below which path everything is; empty, or `/a`.
+    pub prefix: String,
     /// The data directory; a temporary one where it is not given.
     pub data: Option<PathBuf>,
 }
@@ -90,6 +92,7 @@ impl TestServer {
         let mut server =
             TestServer { child, output, url: String::new(), options, data, ready_after: Duration::ZERO, directory };
         server.url = server.wait_for_url(began);
+        server.url.push_str(&server.options.prefix);
         server.wait_until_ready(began);
         server.ready_after = began.elapsed();
         server
@@ -133,7 +136,7 @@ impl TestServer {
 
     /// Host and port.
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.trim_start_matches("http://").trim_end_matches(&self.options.prefix)
     }
 
     pub fn data(&self) -> &Path {

@@ -8,13 +8,31 @@ const all = process.argv[2];
 const folder = all ?? new URL('../../docs/screenshots/', import.meta.url).pathname;
 mkdirSync(folder, { recursive: true });
 
-const QUERIES = new URLSearchParams([['q', 'sum by (path) (rate(http_requests_total{job="api"}[5m]))'], ['from', 'now-3h'], ['to', 'now']]);
+const QUERIES = new URLSearchParams([
+  ['q', 'sum by (path) (rate(http_requests_total{job="api"}[5m]))'],
+  ['from', 'now-3h'],
+  ['to', 'now'],
+]);
 const PAGES = {
   home: '',
   explore: `explore?${QUERIES}`,
   push: 'push',
   status: 'status?tab=storage',
-  ...(all ? { targets: 'targets', metrics: 'explore/metrics?name=http_requests_total', cardinality: 'explore/metrics?tab=cardinality', table: `explore?${QUERIES}&view=table`, raw: `explore?${QUERIES}&view=raw`, error: 'explore?q=rate(http_requests_total[5m)', config: 'status?tab=config', storage: 'status?tab=storage', jobs: 'status?tab=jobs', unknown: 'nothing' } : {}),
+  ...(all
+    ? {
+        targets: 'targets',
+        metrics: 'explore/metrics?name=http_requests_total',
+        cardinality: 'explore/metrics?tab=cardinality',
+        table: `explore?${QUERIES}&view=table`,
+        raw: `explore?${QUERIES}&view=raw`,
+        error: 'explore?q=rate(http_requests_total[5m)',
+        config: 'status?tab=config',
+        storage: 'status?tab=storage',
+        jobs: 'status?tab=jobs',
+        unknown: 'nothing',
+        alerts: 'alerts',
+      }
+    : {}),
 };
 
 const server = await startServer('hosts:\n  enabled: false\n');
@@ -36,8 +54,13 @@ try {
   if (all) for (const theme of ['light', 'dark']) await shoot('empty', theme, '');
   await write(server.url, demo());
   for (const [path, body] of PUSHES) await push(server.url, path, body);
-  for (const [place, [name, path]] of Object.entries(PAGES).entries()) for (const theme of all ? ['light', 'dark'] : [['light', 'dark'][place % 2]]) await shoot(name, theme, path);
-  if (all) for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets']) await shoot(`${name}-narrow`, 'light', PAGES[name], { width: 320, height: 720 }).catch((error) => console.log(error.message));
+  for (const [place, [name, path]] of Object.entries(PAGES).entries())
+    for (const theme of all ? ['light', 'dark'] : [['light', 'dark'][place % 2]]) await shoot(name, theme, path);
+  if (all)
+    for (const name of ['home', 'explore', 'push', 'metrics', 'status', 'targets', 'alerts'])
+      await shoot(`${name}-narrow`, 'light', PAGES[name], { width: 320, height: 720 }).catch((error) =>
+        console.log(error.message),
+      );
 } finally {
   await browser.stop();
   await server.stop();

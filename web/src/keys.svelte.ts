@@ -1,4 +1,5 @@
-// Single keys: off while a text is written, and each page may add its own.
+// Single keys: off while a text is written, and each page may add its own. Who speaks to the machine, or rests a hand on
+// the keyboard, can switch them off for good.
 
 import { PATHS, type Page } from './core/routes';
 import { router } from './router.svelte';
@@ -15,10 +16,13 @@ const PAGES: Readonly<Record<string, Exclude<Page, 'unknown'>>> = {
 /** A second key must follow within this time. */
 const SECOND_MS = 1_500;
 
+const KEPT_AS = 'observatory-keys';
+
 type Action = () => void;
 
 class Keys {
   helping = $state(false);
+  on = $state(read());
   private actions = new Map<string, Action>();
   private first = '';
   private firstAt = 0;
@@ -31,18 +35,35 @@ class Keys {
   add(actions: Readonly<Record<string, Action>>): () => void {
     for (const [keys, action] of Object.entries(actions)) this.actions.set(keys, action);
     return () => {
-      for (const [keys, action] of Object.entries(actions)) if (this.actions.get(keys) === action) this.actions.delete(keys);
+      for (const [keys, action] of Object.entries(actions))
+        if (this.actions.get(keys) === action) this.actions.delete(keys);
     };
   }
 
+  /** Kept by this browser. */
+  turn(on: boolean): void {
+    this.on = on;
+    try {
+      if (on) localStorage.removeItem(KEPT_AS);
+      else localStorage.setItem(KEPT_AS, 'off');
+    } catch {
+      // Then it lasts as long as the page.
+    }
+  }
+
   private press(event: KeyboardEvent): void {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || writes(event.composedPath()[0])) return;
+    if (!this.on) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || writes(event.composedPath()[0]))
+      return;
     if (document.querySelector('dialog[open]')) return;
     const pending = performance.now() - this.firstAt < SECOND_MS ? this.first : '';
     this.first = '';
     const keys = pending === '' ? event.key : `${pending} ${event.key}`;
     const page = pending === 'g' ? PAGES[event.key] : undefined;
-    const action = this.actions.get(keys) ?? (page && ((): void => router.go(PATHS[page]))) ?? (keys === '?' ? (): void => void (this.helping = true) : undefined);
+    const action =
+      this.actions.get(keys) ??
+      (page && ((): void => router.go(PATHS[page]))) ??
+      (keys === '?' ? (): void => void (this.helping = true) : undefined);
     if (action) {
       event.preventDefault();
       action();
@@ -53,10 +74,22 @@ class Keys {
   }
 }
 
+function read(): boolean {
+  try {
+    return localStorage.getItem(KEPT_AS) !== 'off';
+  } catch {
+    return true;
+  }
+}
+
 function writes(target: EventTarget | undefined): boolean {
   if (!(target instanceof HTMLElement)) return false;
-  return target.isContentEditable || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement
-    || (target instanceof HTMLInputElement && !['checkbox', 'radio', 'button'].includes(target.type));
+  return (
+    target.isContentEditable ||
+    target instanceof HTMLTextAreaElement ||
+    target instanceof HTMLSelectElement ||
+    (target instanceof HTMLInputElement && !['checkbox', 'radio', 'button'].includes(target.type))
+  );
 }
 
 export const keys = new Keys();

@@ -6,6 +6,8 @@ const element = document.querySelector('base');
 
 /** The page's root, absolute: fixed before the first change of address. */
 export const base: string = document.baseURI.replace(/[^/]*$/, '');
+/** Where others reach this server: as it was configured, else where we did. For what is copied and used elsewhere. */
+export const publicRoot: string = element?.dataset['external'] ?? base;
 if (element) element.href = base;
 
 function here(): Route {
@@ -38,7 +40,15 @@ class Router {
 
   /** Links between pages need no loading. */
   private click(event: MouseEvent): void {
-    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (
+      event.defaultPrevented ||
+      event.button !== 0 ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      event.altKey
+    )
+      return;
     const link = event.target instanceof Element ? event.target.closest('a') : null;
     if (!link || link.target !== '' || link.hasAttribute('download') || !link.href.startsWith(base)) return;
     const url = new URL(link.href);

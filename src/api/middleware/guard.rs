@@ -46,8 +46,10 @@ fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Respon
         return Err(method_not_allowed());
     }
     let refuse = |error: ApiError| if answers_plain(door.path) { error.plain() } else { error.into_response() };
-    if changes_something(door.access, method) && !same_origin(headers) {
-        let message = "writes from a web page of another origin are refused";
+    let own = door.api.config.place.origin.as_deref();
+    if changes_something(door.access, method) && !same_origin(headers, own) {
+        let message = "writes from a web page of another origin are refused; if this is our own page behind a proxy, set \
+                       web.external_url to its address";
         return Err(refuse(ApiError::new(ErrorKind::Forbidden, message)));
     }
     match door.access {
@@ -84,15 +86,18 @@ fn changes_something(access: Access, method: &Method) -> bool {
 }
 
 /// Whether a request comes from no page at all, or from one of ours. Browsers do not let pages forge these headers.
-fn same_origin(headers: &HeaderMap) -> bool {
+/// `own` is where we are for browsers, if that is configured: behind a proxy, `Host` may be another.
+fn same_origin(headers: &HeaderMap, own: Option<&str>) -> bool {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site"))
-        && !["same-origin", "none"].contains(&site)
-    {
-        return false;
+    match text(header::HeaderName::from_static("sec-fetch-site")) {
+        // The browser compared what it sees, whatever a proxy makes of `Host`.
+        Some("same-origin") => return true,
+        Some("none") | None => {}
+        Some(_) => return false,
     }
     match text(header::ORIGIN) {
         None => true,
+        Some(origin) if own.is_some_and(|own| own.eq_ignore_ascii_case(origin)) => true,
         Some(origin) => {
             let host = origin.split_once("://").map(|(_, host)| host);
             host.is_some_and(|host| text(header::HOST).is_some_and(|own| own.eq_ignore_ascii_case(host)))
@@ -164,6 +169,7 @@ mod tests {
         for (pairs, expected) in [
             (&[host][..], true),
             (&[host, ("origin", "http://127.0.0.1:9090"), ("sec-fetch-site", "same-origin")], true),
+            (&[host, ("origin", "https://example.com"), ("sec-fetch-site", "same-origin")], true),
             (&[host, ("sec-fetch-site", "none")], true),
             (&[host, ("origin", "https://evil.example")], false),
             (&[host, ("origin", "null")], false),
@@ -171,7 +177,13 @@ mod tests {
             (&[host, ("sec-fetch-site", "cross-site")], false),
             (&[host, ("sec-fetch-site", "same-site")], false),
         ] {
-            assert_eq!(same_origin(&headers(pairs)), expected, "{pairs:?}");
+            assert_eq!(same_origin(&headers(pairs), None), expected, "{pairs:?}");
+        }
+        let own = Some("https://example.com");
+        for (origin, expected) in
+            [("https://example.com", true), ("http://example.com", false), ("https://evil.example", false)]
+        {
+            assert_eq!(same_origin(&headers(&[host, ("origin", origin)]), own), expected, "{origin}");
         }
     }
 }

@@ -36,7 +36,7 @@ struct AskedPath(String);
 
 /// Makes the path one that the table knows: `//` is `/`, and a slash at the end means nothing, except where it ends a
 /// grouping key. Go's servers redirect here, and many clients lose their body on the way.
-pub fn clean_path(mut request: Request) -> Request {
+pub fn clean_path(request: Request) -> Request {
     let path = request.uri().path();
     let keeps_end = path.starts_with("/metrics/job");
     let ends = path.len() > 1 && path.ends_with('/') && !keeps_end;
@@ -52,20 +52,29 @@ pub fn clean_path(mut request: Request) -> Request {
     if !keeps_end && !clean.starts_with("/metrics/job") && clean.len() > 1 && clean.ends_with('/') {
         clean.pop();
     }
-    if let Some(query) = request.uri().query() {
-        clean.push('?');
-        clean.push_str(query);
-    }
     let asked = AskedPath(path.to_owned());
-    let mut parts = request.uri().clone().into_parts();
-    if let Ok(path_and_query) = PathAndQuery::try_from(clean) {
-        parts.path_and_query = Some(path_and_query);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
+    match with_path(request, clean) {
+        Ok(mut request) => {
             request.extensions_mut().insert(asked);
+            request
         }
+        Err(request) => request,
     }
-    request
+}
+
+/// The request with another path, or as it was where that is none.
+#[allow(clippy::result_large_err, reason = "both are the request, which is moved and not copied")]
+pub fn with_path(mut request: Request, mut path: String) -> Result<Request, Request> {
+    if let Some(query) = request.uri().query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let Ok(path_and_query) = PathAndQuery::try_from(path) else { return Err(request) };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(path_and_query);
+    let Ok(uri) = Uri::from_parts(parts) else { return Err(request) };
+    *request.uri_mut() = uri;
+    Ok(request)
 }
 
 /// Adds what browsers want to know, and answers their preflights.
@@ -157,7 +166,7 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
 }
 
 /// Paths that are not in the table: perhaps a page. If not, JSON below `/api` and Go's words elsewhere.
-pub fn unknown(request: Request, pages: Pages) -> Response<Body> {
+pub fn unknown(request: Request, pages: &Pages) -> Response<Body> {
     let path = request.uri().path();
     let asked = request.extensions().get::<AskedPath>().map_or(path, |asked| &asked.0);
     if let Some(page) = pages(request.method(), asked, request.headers()) {

@@ -2,25 +2,33 @@
 
 use super::status::rfc3339;
 use crate::{
-    api::{error::ApiError, params::Params, render::envelope::answer, state::Ready},
+    api::{
+        error::ApiError,
+        params::Params,
+        place::Place,
+        render::envelope::answer,
+        state::{Api, Ready},
+    },
     model::{Labels, time::format_duration_ms},
     promql::parser::parse_selector,
     scrape::Target,
 };
-use axum::response::Response;
+use axum::{extract::State, response::Response};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Go's zero time, before the first scrape.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// `/api/v1/targets`. Nothing is dropped as long as nothing is relabelled.
-pub async fn targets(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+pub async fn targets(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
     let state = params.get("state").to_ascii_lowercase();
     let pool = params.get("scrapePool");
     let is_shown = |wanted: &str| state.is_empty() || state == wanted || state == "any";
     let targets = parts.scrape.targets();
+    let hostname = super::status::hostname();
     let shown = targets.iter().filter(|target| is_shown("active") && (pool.is_empty() || target.job == pool));
-    let active: Vec<Value> = shown.map(|target| entry(target)).collect();
+    let active: Vec<Value> = shown.map(|target| entry(target, &api.config.place, &hostname)).collect();
     let counts = if is_shown("dropped") {
         let pools = parts.scrape.pools();
         Value::Object(pools.iter().map(|pool| (pool.clone(), json!(0))).collect())
@@ -30,7 +38,7 @@ pub async fn targets(Ready(parts): Ready, params: Params) -> Result<Response, Ap
     Ok(answer(&json!({ "activeTargets": active, "droppedTargets": [], "droppedTargetCounts": counts })))
 }
 
-fn entry(target: &Target) -> Value {
+fn entry(target: &Target, place: &Place, hostname: &str) -> Value {
     let status = target.status();
     // A target whose address is wrong has an error in place of a URL.
     let url = target.url.as_ref().map_or("", |url| url.as_str());
@@ -39,7 +47,7 @@ fn entry(target: &Target) -> Value {
         "labels": object(&target.labels),
         "scrapePool": target.job,
         "scrapeUrl": url,
-        "globalUrl": global_url(url),
+        "globalUrl": place.global_url(url, hostname),
         "lastError": status.error,
         "lastScrape": status.scraped_at.map_or_else(|| NEVER.to_owned(), rfc3339),
         "lastScrapeDuration": status.seconds,
@@ -47,18 +55,6 @@ fn entry(target: &Target) -> Value {
         "scrapeInterval": format_duration_ms(target.interval_ms),
         "scrapeTimeout": format_duration_ms(target.timeout_ms),
     })
-}
-
-/// As seen from another machine: this host's name in place of a loopback address.
-fn global_url(url: &str) -> String {
-    for local in ["://localhost", "://127.0.0.1", "://[::1]"] {
-        if let Some((scheme, rest)) = url.split_once(local)
-            && rest.starts_with([':', '/'])
-        {
-            return format!("{scheme}://{}{rest}", super::status::hostname());
-        }
-    }
-    url.to_owned()
 }
 
 fn object(labels: &Labels) -> Map<String, Value> {

@@ -77,7 +77,10 @@ async function unwrap<T>(response: Response): Promise<Answer<T>> {
   try {
     envelope = text === '' ? {} : (JSON.parse(text) as Envelope);
   } catch {
-    const starting = response.status === 503 ? 'The server is starting or stopping.' : `The server answered ${response.status}: ${text.slice(0, 200)}`;
+    const starting =
+      response.status === 503
+        ? 'The server is starting or stopping.'
+        : `The server answered ${response.status}: ${text.slice(0, 200)}`;
     throw new Problem(starting, 'unavailable', response.status);
   }
   if (!response.ok || envelope.status === 'error') {
@@ -93,7 +96,13 @@ export function instant(query: string, time?: number, signal?: AbortSignal): Pro
 }
 
 /** A range query, all times in seconds. */
-export function range(query: string, start: number, end: number, step: number, signal?: AbortSignal): Promise<Answer<RawResult>> {
+export function range(
+  query: string,
+  start: number,
+  end: number,
+  step: number,
+  signal?: AbortSignal,
+): Promise<Answer<RawResult>> {
   return ask('query_range', { query, start, end, step }, { method: 'POST', ...(signal ? { signal } : {}) });
 }
 

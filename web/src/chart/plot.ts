@@ -91,7 +91,9 @@ export class Plot {
   /** Draws `data`; `shown` says of each line whether it is. */
   set(data: PlotData, shown: readonly boolean[]): void {
     const before = this.data.lines;
-    const same = before.length === data.lines.length && data.lines.every((line, i) => line.name === before[i]?.name && line.slot === before[i]?.slot);
+    const same =
+      before.length === data.lines.length &&
+      data.lines.every((line, i) => line.name === before[i]?.name && line.slot === before[i]?.slot);
     const sameShown = this.shown.length === shown.length && shown.every((value, index) => value === this.shown[index]);
     this.data = data;
     this.shown = shown;
@@ -142,7 +144,9 @@ export class Plot {
       columns.forEach((column, index) => {
         if (!this.shown[index]) return;
         const under = below;
-        if (under) for (let i = 0; i < column.length; i += 1) column[i] = column[i] == null && under[i] == null ? null : (column[i] ?? 0) + (under[i] ?? 0);
+        if (under)
+          for (let i = 0; i < column.length; i += 1)
+            column[i] = column[i] == null && under[i] == null ? null : (column[i] ?? 0) + (under[i] ?? 0);
         below = column;
       });
     }
@@ -200,7 +204,11 @@ export class Plot {
         },
       ],
       series: [{}, ...this.data.lines.map((line, index) => this.series(line, index, colors))],
-      bands: stacked ? visible.slice(1).map((index, place) => ({ series: [index + 1, (visible[place] ?? 0) + 1] as [number, number] })) : [],
+      bands: stacked
+        ? visible
+            .slice(1)
+            .map((index, place) => ({ series: [index + 1, (visible[place] ?? 0) + 1] as [number, number] }))
+        : [],
       hooks: {
         setSelect: [
           (plot) => {
@@ -217,7 +225,15 @@ export class Plot {
   private series(line: Line, index: number, colors: Colors): uPlot.Series {
     const color = colors.lines[line.slot % COLORS] ?? colors.muted;
     const alone = this.data.lines.length === 1;
-    const faded = (strength: number): string => color.replace(/^rgba?\(([^)]*)\)$/, (_, parts: string) => `rgb(${parts.split(/[ ,/]+/).slice(0, 3).join(' ')} / ${strength})`);
+    const faded = (strength: number): string =>
+      color.replace(
+        /^rgba?\(([^)]*)\)$/,
+        (_, parts: string) =>
+          `rgb(${parts
+            .split(/[ ,/]+/)
+            .slice(0, 3)
+            .join(' ')} / ${strength})`,
+      );
     return {
       label: line.name,
       show: this.shown[index] ?? true,
@@ -225,7 +241,10 @@ export class Plot {
       ...(this.options.stacked ? { fill: faded(0.35) } : alone ? { fill: faded(0.1) } : {}),
       width: 1.5,
       dash: DASHES[Math.floor(line.slot / COLORS) % DASHES.length] ?? [],
-      points: { show: (plot: uPlot, _series: number, from: number, to: number) => isSparse(plot.data[index + 1], from, to), size: 4 },
+      points: {
+        show: (plot: uPlot, _series: number, from: number, to: number) => isSparse(plot.data[index + 1], from, to),
+        size: 4,
+      },
     };
   }
 
@@ -243,7 +262,12 @@ export class Plot {
       const distance = Math.abs(plot.valToPos(value, 'y') - top);
       if (distance < least) [least, nearest] = [distance, index];
     }
-    this.options.onCursor(idx, left + plot.bbox.left / devicePixelRatio, top + plot.bbox.top / devicePixelRatio, nearest);
+    this.options.onCursor(
+      idx,
+      left + plot.bbox.left / devicePixelRatio,
+      top + plot.bbox.top / devicePixelRatio,
+      nearest,
+    );
   }
 }
 

@@ -9,7 +9,14 @@ test('labels are told by how much they multiply', () => {
     { __name__: 'a', job: 'x', path: '/2', code: '200' },
   ];
   expect(summarizeLabels(series)).toEqual([
-    { name: 'path', values: 2, top: [{ value: '/2', series: 2 }, { value: '/1', series: 1 }] },
+    {
+      name: 'path',
+      values: 2,
+      top: [
+        { value: '/2', series: 2 },
+        { value: '/1', series: 1 },
+      ],
+    },
     { name: 'code', values: 1, top: [{ value: '200', series: 1 }] },
     { name: 'job', values: 1, top: [{ value: 'x', series: 3 }] },
   ]);

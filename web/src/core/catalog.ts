@@ -48,7 +48,8 @@ export function metricSelector(name: string): string {
 /** What one would ask first about a metric of this type. */
 export function firstQuery(name: string, type: string): string {
   const selector = metricSelector(name);
-  if (name.endsWith('_bucket') && type === 'histogram') return `histogram_quantile(0.95, sum by (le) (rate(${selector}[5m])))`;
+  if (name.endsWith('_bucket') && type === 'histogram')
+    return `histogram_quantile(0.95, sum by (le) (rate(${selector}[5m])))`;
   const counts = type === 'counter' || ((type === 'histogram' || type === 'summary') && /_(?:count|sum)$/.test(name));
   return counts || (type === '' && name.endsWith('_total')) ? `rate(${selector}[5m])` : selector;
 }

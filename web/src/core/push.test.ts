@@ -8,7 +8,9 @@ const RAW = [
     push_time_seconds: { type: 'GAUGE', metrics: [{ labels: {}, value: '1.7e+09' }] },
     push_failure_time_seconds: { type: 'GAUGE', metrics: [{ labels: {}, value: '0' }] },
     size_bytes: {
-      time_stamp: '2026-01-31T12:00:00Z', type: 'GAUGE', help: '<b>size</b>',
+      time_stamp: '2026-01-31T12:00:00Z',
+      type: 'GAUGE',
+      help: '<b>size</b>',
       metrics: [{ labels: { instance: '', x: '1' }, value: '5' }],
     },
     took: { type: 'HISTOGRAM', metrics: [{ labels: {}, buckets: { '1': '1', '+Inf': '2' }, count: '2', sum: '3' }] },
@@ -41,4 +43,13 @@ test('groups are found by words', () => {
   const group = decodeGroups(RAW)[1];
   expect(group && groupMatches(group, 'job=backup SIZE')).toBe(true);
   expect(group && groupMatches(group, 'backup none')).toBe(false);
+});
+
+test('a group that was not pushed to since is the same object', () => {
+  const before = decodeGroups(RAW);
+  const pushed = { ...RAW[1], push_time_seconds: { metrics: [{ value: '2000000001' }] } };
+  const after = decodeGroups([RAW[0] ?? {}, pushed], before);
+  expect(after[1]).toBe(before[1]);
+  expect(after[0]).not.toBe(before[0]);
+  expect(after[0]?.pushedMs).toBe(2_000_000_001_000);
 });

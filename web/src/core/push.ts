@@ -51,13 +51,23 @@ interface RawFamily {
 const PUSHED = 'push_time_seconds';
 const FAILED = 'push_failure_time_seconds';
 
-/** The groups, the last pushed first. */
-export function decodeGroups(data: readonly Record<string, unknown>[]): Group[] {
-  return data.map(decodeGroup).sort((a, b) => b.pushedMs - a.pushedMs || (a.path < b.path ? -1 : 1));
+/** The groups, the last pushed first. One that was not pushed to since is the same object as in `before`: what shows it
+ * then has nothing to do. */
+export function decodeGroups(data: readonly Record<string, unknown>[], before: readonly Group[] = []): Group[] {
+  const known = new Map(before.map((group) => [group.path, group]));
+  return data
+    .map((raw) => decodeGroup(raw, known))
+    .sort((a, b) => b.pushedMs - a.pushedMs || (a.path < b.path ? -1 : 1));
 }
 
-function decodeGroup(raw: Record<string, unknown>): Group {
+function decodeGroup(raw: Record<string, unknown>, known: ReadonlyMap<string, Group>): Group {
   const labels = (raw['labels'] ?? {}) as Labels;
+  const path = deletePath(labels);
+  const pushedMs = timeOf(raw[PUSHED] as RawFamily | undefined);
+  const failedMs = timeOf(raw[FAILED] as RawFamily | undefined);
+  const old = known.get(path);
+  // Every push, taken or refused, changes one of its times.
+  if (old && pushedMs > 0 && old.pushedMs === pushedMs && old.failedMs === failedMs) return old;
   const families: Family[] = [];
   for (const [name, family] of Object.entries(raw)) {
     const known = name === 'labels' || name === 'last_push_successful' || name === PUSHED || name === FAILED;
@@ -66,11 +76,11 @@ function decodeGroup(raw: Record<string, unknown>): Group {
   families.sort((a, b) => (a.name < b.name ? -1 : 1));
   const series = families.flatMap((family) => family.samples).reduce((sum, sample) => sum + sample.series, 0);
   return {
-    path: deletePath(labels),
+    path,
     labels,
     ok: raw['last_push_successful'] !== false,
-    pushedMs: timeOf(raw[PUSHED] as RawFamily | undefined),
-    failedMs: timeOf(raw[FAILED] as RawFamily | undefined),
+    pushedMs,
+    failedMs,
     families,
     series,
   };
@@ -92,7 +102,9 @@ function decodeFamily(name: string, raw: RawFamily): Family {
 }
 
 function decodeSample(raw: RawMetric): Sample {
-  const labels = Object.fromEntries(Object.entries(raw.labels ?? {}).filter(([name, value]) => name !== 'instance' || value !== ''));
+  const labels = Object.fromEntries(
+    Object.entries(raw.labels ?? {}).filter(([name, value]) => name !== 'instance' || value !== ''),
+  );
   if (raw.value !== undefined) return { labels, text: raw.value, series: 1 };
   const native = Array.isArray(raw.buckets);
   const parts = native ? 1 : Object.keys(raw.quantiles ?? raw.buckets ?? {}).length;
@@ -103,7 +115,10 @@ function decodeSample(raw: RawMetric): Sample {
 /** The path that pushes to and deletes a group, relative to the page's base. */
 export function deletePath(labels: Labels): string {
   const rest = labelPairs(labels).filter(([name]) => name !== 'job');
-  return ['metrics', ...[['job', labels['job'] ?? ''] as const, ...rest].flatMap(([name, value]) => segment(name, value))].join('/');
+  return [
+    'metrics',
+    ...[['job', labels['job'] ?? ''] as const, ...rest].flatMap(([name, value]) => segment(name, value)),
+  ].join('/');
 }
 
 /** Slashes and nothing at all cannot stand in a path as they are. */
@@ -116,7 +131,10 @@ function segment(name: string, value: string): [string, string] {
 
 /** Whether every word of `search` is somewhere in the group's labels or metrics. */
 export function groupMatches(group: Group, search: string): boolean {
-  const text = [...Object.entries(group.labels).map(([name, value]) => `${name}=${value}`), ...group.families.map((family) => family.name)]
+  const text = [
+    ...Object.entries(group.labels).map(([name, value]) => `${name}=${value}`),
+    ...group.families.map((family) => family.name),
+  ]
     .join('\n')
     .toLowerCase();
   return search

@@ -18,7 +18,9 @@ describe('rows', () => {
   });
 
   test('a scalar and a string are one row', () => {
-    expect(decodeRows({ resultType: 'scalar', result: [1, '2'] })).toEqual([{ labels: {}, seconds: 1, text: '2', value: 2 }]);
+    expect(decodeRows({ resultType: 'scalar', result: [1, '2'] })).toEqual([
+      { labels: {}, seconds: 1, text: '2', value: 2 },
+    ]);
     expect(decodeRows({ resultType: 'string', result: [1, 'hi'] })[0]?.text).toBe('hi');
   });
 
@@ -26,7 +28,13 @@ describe('rows', () => {
     const data: RawResult = {
       resultType: 'matrix',
       result: [
-        { metric: {}, values: [[1, '1'], [2, '2']] },
+        {
+          metric: {},
+          values: [
+            [1, '1'],
+            [2, '2'],
+          ],
+        },
         { metric: { a: 'b' }, histograms: [[3, { count: '4', sum: '5.5' }]] },
       ],
     };
@@ -36,7 +44,18 @@ describe('rows', () => {
 
 describe('grids', () => {
   test('samples fall on their place, and where there is none there is a gap', () => {
-    const data: RawResult = { resultType: 'matrix', result: [{ metric: { a: '1' }, values: [[100.5, '1'], [120.5, 'NaN']] }] };
+    const data: RawResult = {
+      resultType: 'matrix',
+      result: [
+        {
+          metric: { a: '1' },
+          values: [
+            [100.5, '1'],
+            [120.5, 'NaN'],
+          ],
+        },
+      ],
+    };
     const grid = decodeGrid(data, 100.5, 130.5, 10);
     expect([...grid.times]).toEqual([100.5, 110.5, 120.5, 130.5]);
     expect(grid.series[0]?.values).toEqual([1, null, NaN, null]);
@@ -45,7 +64,15 @@ describe('grids', () => {
   test('samples outside the range are left out, native histograms are counted', () => {
     const data: RawResult = {
       resultType: 'matrix',
-      result: [{ values: [[0, '1'], [1e9, '2']] }, { histograms: [[5, { count: '1', sum: '1' }]] }],
+      result: [
+        {
+          values: [
+            [0, '1'],
+            [1e9, '2'],
+          ],
+        },
+        { histograms: [[5, { count: '1', sum: '1' }]] },
+      ],
     };
     const grid = decodeGrid(data, 5, 10, 5);
     expect(grid.series[0]?.values).toEqual([null, null]);

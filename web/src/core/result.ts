@@ -88,7 +88,9 @@ export function decodeGrid(data: RawResult, start: number, end: number, step: nu
   const times = Float64Array.from({ length: count }, (_, index) => start + index * step);
   const series: GridSeries[] = [];
   let histograms = 0;
-  for (const { metric = {}, values, histograms: native } of data.resultType === 'matrix' ? (data.result as readonly RawSeries[]) : []) {
+  for (const { metric = {}, values, histograms: native } of data.resultType === 'matrix'
+    ? (data.result as readonly RawSeries[])
+    : []) {
     if (native !== undefined && native.length > 0) histograms += 1;
     if (values === undefined || values.length === 0) continue;
     const column = new Array<number | null>(count).fill(null);

@@ -3,7 +3,7 @@
 import { writeExplore, QUERIES_MAX, type View } from './explore';
 import { DEFAULT_RANGE, parseDuration, parseTime } from './time';
 
-export type Page = 'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'status' | 'unknown';
+export type Page = 'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'status' | 'alerts' | 'unknown';
 
 export interface Route {
   readonly page: Page;
@@ -18,6 +18,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   targets: 'targets',
   push: 'push',
   status: 'status',
+  alerts: 'alerts',
 };
 
 export const PATHS: Readonly<Record<Exclude<Page, 'unknown'>, string>> = {
@@ -27,6 +28,7 @@ export const PATHS: Readonly<Record<Exclude<Page, 'unknown'>, string>> = {
   targets: 'targets',
   push: 'push',
   status: 'status',
+  alerts: 'alerts',
 };
 
 /** Pages of Prometheus that are a part of one of ours. */
@@ -35,6 +37,8 @@ const MOVED: Readonly<Record<string, string>> = {
   flags: 'status?tab=flags',
   'tsdb-status': 'explore/metrics?tab=cardinality',
   'service-discovery': 'targets',
+  rules: 'alerts',
+  'alertmanager-discovery': 'alerts',
 };
 
 /** The page of a path. */
@@ -58,10 +62,17 @@ export function moved(path: string, params: URLSearchParams): string | undefined
 
 /** `g0.expr=...&g0.range_input=1h&g0.end_input=...&g0.tab=0`, and `g1.` and so on for more. */
 function fromGraph(params: URLSearchParams): URLSearchParams {
-  const queries = Array.from({ length: QUERIES_MAX }, (_, index) => params.get(`g${index}.expr`)).filter((text) => text !== null);
+  const queries = Array.from({ length: QUERIES_MAX }, (_, index) => params.get(`g${index}.expr`)).filter(
+    (text) => text !== null,
+  );
   const tab = params.get('g0.tab') ?? '';
   // Prometheus 2 wrote numbers and opened the table where nothing was said.
-  const view: View = tab === '0' || tab === 'graph' || params.has('g0.range_input') && tab === '' ? 'graph' : tab === '' && queries.length === 0 ? 'graph' : 'table';
+  const view: View =
+    tab === '0' || tab === 'graph' || (params.has('g0.range_input') && tab === '')
+      ? 'graph'
+      : tab === '' && queries.length === 0
+        ? 'graph'
+        : 'table';
   const length = params.get('g0.range_input') ?? '';
   const end = parseTime(params.get('g0.end_input') ?? params.get('g0.moment_input') ?? '', 0);
   const ms = parseDuration(length);

@@ -10,9 +10,24 @@ test('selectors can be pasted back into a query, whatever the labels hold', () =
 
 test('a legend shows what differs', () => {
   expect(legendNames([{ __name__: 'up', job: 'a' }])).toEqual(['up{job="a"}']);
-  expect(legendNames([{ job: 'a', x: '1' }, { job: 'a', x: '2' }])).toEqual(['1', '2']);
-  expect(legendNames([{ job: 'a', x: '1', y: '' }, { job: 'b', x: '2', y: '' }])).toEqual(['{job="a", x="1"}', '{job="b", x="2"}']);
-  expect(legendNames([{ __name__: 'a', job: 'j' }, { __name__: 'b', job: 'j' }])).toEqual(['a', 'b']);
+  expect(
+    legendNames([
+      { job: 'a', x: '1' },
+      { job: 'a', x: '2' },
+    ]),
+  ).toEqual(['1', '2']);
+  expect(
+    legendNames([
+      { job: 'a', x: '1', y: '' },
+      { job: 'b', x: '2', y: '' },
+    ]),
+  ).toEqual(['{job="a", x="1"}', '{job="b", x="2"}']);
+  expect(
+    legendNames([
+      { __name__: 'a', job: 'j' },
+      { __name__: 'b', job: 'j' },
+    ]),
+  ).toEqual(['a', 'b']);
   expect(legendNames([{}])).toEqual(['value']);
   expect(legendNames([{ x: '1' }, {}])).toEqual(['1', 'value']);
   expect(commonLabels([])).toEqual({});

@@ -38,7 +38,9 @@ export function labelPairs(labels: Labels): [string, string][] {
 /** The labels that all of them have with the same value. */
 export function commonLabels(all: readonly Labels[]): Labels {
   const [first = {}, ...rest] = all;
-  return Object.fromEntries(Object.entries(first).filter(([label, value]) => rest.every((labels) => labels[label] === value)));
+  return Object.fromEntries(
+    Object.entries(first).filter(([label, value]) => rest.every((labels) => labels[label] === value)),
+  );
 }
 
 /** Names for a legend: what differs. One series alone is named in full. */
@@ -64,7 +66,10 @@ export function colorSlots(all: readonly Labels[]): number[] {
   const taken = new Map<number, number>();
   const slots = new Array<number>(all.length).fill(0);
   // In the order of labels, so that the order of the answer plays no part.
-  const order = all.map((labels, index) => ({ key: JSON.stringify(labelPairs(labels)) + (labels[METRIC_NAME] ?? ''), index }));
+  const order = all.map((labels, index) => ({
+    key: JSON.stringify(labelPairs(labels)) + (labels[METRIC_NAME] ?? ''),
+    index,
+  }));
   order.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
   if (all.length <= COLORS) {
     for (const [place, { index }] of order.entries()) slots[index] = place;
@@ -73,7 +78,9 @@ export function colorSlots(all: readonly Labels[]): number[] {
   for (const { key, index } of order) {
     let slot = hash(key) % COLORS;
     // Every colour is used as often as the others, as far as the count allows.
-    const most = Math.floor((taken.size === 0 ? 0 : [...taken.values()].reduce((sum, count) => sum + count, 0)) / COLORS);
+    const most = Math.floor(
+      (taken.size === 0 ? 0 : [...taken.values()].reduce((sum, count) => sum + count, 0)) / COLORS,
+    );
     while ((taken.get(slot) ?? 0) > most) slot = (slot + 1) % COLORS;
     const rounds = taken.get(slot) ?? 0;
     taken.set(slot, rounds + 1);

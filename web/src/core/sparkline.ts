@@ -33,7 +33,7 @@ export function sparkline(values: readonly (number | null)[], box: Box): Path {
   let line = '';
   let area = '';
   let end: Path['end'];
-  for (let index = 0; index < drawn.length; ) {
+  for (let index = 0; index < drawn.length;) {
     if (drawn[index] === null) {
       index += 1;
       continue;

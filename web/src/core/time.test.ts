@@ -1,7 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import {
-  absoluteRange, axisLabels, describeRange, formatAgo, formatDuration, niceStep, parseDuration, parseTime, resolveRange,
-  shiftSpan, stepFor, zoomOut,
+  absoluteRange,
+  axisLabels,
+  describeRange,
+  formatAgo,
+  formatDuration,
+  niceStep,
+  parseDuration,
+  parseTime,
+  resolveRange,
+  shiftSpan,
+  stepFor,
+  zoomOut,
 } from './time';
 
 const NOW = Date.parse('2026-01-31T12:00:00Z');
@@ -23,8 +33,9 @@ describe('points in time', () => {
     ['1769860800.5', NOW + 500],
   ])('%s', (text, ms) => expect(parseTime(text, NOW)).toBe(ms));
 
-  test.each(['', 'yesterday', 'now-', 'now-1', 'now-1x', '2026-13-01', '2026-01-31 25:00', 'nowish', '12:00'])('“%s” is none', (text) =>
-    expect(parseTime(text, NOW)).toBeUndefined(),
+  test.each(['', 'yesterday', 'now-', 'now-1', 'now-1x', '2026-13-01', '2026-01-31 25:00', 'nowish', '12:00'])(
+    '“%s” is none',
+    (text) => expect(parseTime(text, NOW)).toBeUndefined(),
   );
 });
 
@@ -46,7 +57,9 @@ test('a range says why it is none', () => {
 test('ranges are described shortly', () => {
   expect(describeRange({ from: 'now-1h', to: 'now' })).toBe('Last 1 hour');
   expect(describeRange({ from: 'now-7m', to: 'now' })).toBe('now-7m to now');
-  expect(describeRange(absoluteRange({ start: NOW, end: NOW + 90_000 }))).toBe('2026-01-31 13:00 – 2026-01-31 13:01:30');
+  expect(describeRange(absoluteRange({ start: NOW, end: NOW + 90_000 }))).toBe(
+    '2026-01-31 13:00 – 2026-01-31 13:01:30',
+  );
 });
 
 test('ranges move and widen, never into the future', () => {

@@ -65,7 +65,8 @@ export function parseTime(text: string, now: number): number | undefined {
   if (trimmed.startsWith('now')) return parseRelative(trimmed.slice(3), now);
   if (/^-?\d{1,10}(?:\.\d+)?$/.test(trimmed) && !/^\d{4}$/.test(trimmed)) return Number(trimmed) * 1000;
   if (/^\d{11,15}$/.test(trimmed)) return Number(trimmed);
-  const match = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?))?\s*(Z|UTC|[+-]\d{2}:\d{2})?$/i.exec(trimmed);
+  const match =
+    /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?))?\s*(Z|UTC|[+-]\d{2}:\d{2})?$/i.exec(trimmed);
   if (!match) return undefined;
   const [, date, time = '00:00', zone = ''] = match;
   const iso = `${date}T${time.padStart(time.indexOf(':') === 1 ? time.length + 1 : 0, '0')}${zone.toUpperCase().replace('UTC', 'Z')}`;
@@ -151,7 +152,9 @@ export function absoluteRange(span: Span): Range {
   return { from: String(Math.round(span.start)), to: String(Math.round(span.end)) };
 }
 
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
+const STEPS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+];
 
 /** Prometheus answers no more than 11,000 points a series. */
 const POINTS_MAX = 11_000;
@@ -174,7 +177,8 @@ export function formatAgo(ms: number, now: number): string {
   const seconds = Math.round((now - ms) / 1000);
   if (Math.abs(seconds) < 2) return 'now';
   const size = Math.abs(seconds);
-  const [length, name] = size < 60 ? [1, 's'] : size < 3600 ? [60, 'min'] : size < 172_800 ? [3600, 'h'] : [86_400, 'd'];
+  const [length, name] =
+    size < 60 ? [1, 's'] : size < 3600 ? [60, 'min'] : size < 172_800 ? [3600, 'h'] : [86_400, 'd'];
   const text = `${Math.floor(size / length)} ${name}`;
   return seconds > 0 ? `${text} ago` : `in ${text}`;
 }

@@ -110,7 +110,9 @@ export function formatValue(value: number, unit: Unit = 'none'): string {
     case 'per second':
       return `${formatShort(value)}/s`;
     case 'date':
-      return Math.abs(value) < 8.64e12 ? new Date(value * 1000).toISOString().slice(0, 16).replace('T', ' ') : formatShort(value);
+      return Math.abs(value) < 8.64e12
+        ? new Date(value * 1000).toISOString().slice(0, 16).replace('T', ' ')
+        : formatShort(value);
   }
 }
 
@@ -130,7 +132,9 @@ export function counted(count: number, one: string, many: string): string {
 export function guessUnit(query: string): Unit {
   const text = query.replace(/"[^"]*"|'[^']*'|`[^`]*`/g, '').replace(/\b(?:by|without|on|ignoring)\s*\([^)]*\)/g, '');
   const names = [...text.matchAll(/[a-zA-Z_:][a-zA-Z0-9_:]*(?!\s*\()\b/g)].map(([name]) => name);
-  const metrics = names.filter((name) => name.includes('_') && !/_over_time$|^(?:group_left|group_right|bool)$/.test(name));
+  const metrics = names.filter(
+    (name) => name.includes('_') && !/_over_time$|^(?:group_left|group_right|bool)$/.test(name),
+  );
   if (/^\s*(?:count|count_values|group|absent|changes|resets|day_|hour|minute)/.test(text)) return 'none';
   const divides = /\/(?!\/)/.test(text);
   const perSecond = /\b(?:rate|irate|deriv)\s*\(/.test(text);
@@ -139,12 +143,22 @@ export function guessUnit(query: string): Unit {
   const [unit = 'none'] = units;
   if (!divides) return unit;
   // A quotient of two of a kind is a plain number; of a sum of seconds and a count it is still seconds.
-  return unit === 'bytes' && metrics.length === 1 ? 'none' : metrics.length > 1 && metrics.every((name) => unitOf(name, perSecond) === unit) && unit !== 'none' ? 'ratio' : 'none';
+  return unit === 'bytes' && metrics.length === 1
+    ? 'none'
+    : metrics.length > 1 && metrics.every((name) => unitOf(name, perSecond) === unit) && unit !== 'none'
+      ? 'ratio'
+      : 'none';
 }
 
 function unitOf(metric: string, perSecond: boolean): Unit {
   const name = metric.replace(/_(?:total|sum|bucket)$/, '');
-  if (/_(?:timestamp|time)_seconds$/.test(name) && !perSecond && !/_total$/.test(metric) && !/_(?:sum|bucket)$/.test(metric)) return 'date';
+  if (
+    /_(?:timestamp|time)_seconds$/.test(name) &&
+    !perSecond &&
+    !/_total$/.test(metric) &&
+    !/_(?:sum|bucket)$/.test(metric)
+  )
+    return 'date';
   if (/_bytes$/.test(name)) return perSecond && !/_bucket$/.test(metric) ? 'bytes/s' : 'bytes';
   // Seconds per second is a share of time, which is as often above 1 (several cores) as below.
   if (/_seconds$/.test(name)) return perSecond && !/_bucket$/.test(metric) ? 'none' : 'seconds';

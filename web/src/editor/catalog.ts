@@ -25,22 +25,51 @@ function once<T>(key: string, load: () => Promise<T>, none: T): Promise<T> {
 const values = (label: string, match: string | undefined, limit: number): Promise<string[]> =>
   once(
     `${label} ${match}`,
-    async () => (await ask<string[]>(`label/${encodeURIComponent(label)}/values`, { limit, ...(match ? { 'match[]': match } : {}) })).data,
+    async () =>
+      (
+        await ask<string[]>(`label/${encodeURIComponent(label)}/values`, {
+          limit,
+          ...(match ? { 'match[]': match } : {}),
+        })
+      ).data,
     [],
   );
 
-const match = (metric: string | undefined): string | undefined => (metric ? `{${METRIC_NAME}=${quote(metric)}}` : undefined);
+const match = (metric: string | undefined): string | undefined =>
+  metric ? `{${METRIC_NAME}=${quote(metric)}}` : undefined;
 
 export const catalog: PrometheusClient = {
   labelNames: (metric) =>
-    once(`names ${metric}`, async () => {
-      const selector = match(metric);
-      return (await ask<string[]>('labels', { limit: VALUES_MAX, ...(selector ? { 'match[]': selector } : {}) })).data;
-    }, []),
+    once(
+      `names ${metric}`,
+      async () => {
+        const selector = match(metric);
+        return (await ask<string[]>('labels', { limit: VALUES_MAX, ...(selector ? { 'match[]': selector } : {}) }))
+          .data;
+      },
+      [],
+    ),
   labelValues: (label, metric) => values(label, match(metric), VALUES_MAX),
-  metricNames: (prefix) => values(METRIC_NAME, prefix ? `{${METRIC_NAME}=~${quote(`.*${prefix.replace(/[^\w:]/g, '.')}.*`)}}` : undefined, NAMES_MAX),
-  metricMetadata: () => once('metadata', async () => (await ask<Record<string, { type: string; help: string; unit: string }[]>>('metadata', { limit: NAMES_MAX })).data, {}),
+  metricNames: (prefix) =>
+    values(
+      METRIC_NAME,
+      prefix ? `{${METRIC_NAME}=~${quote(`.*${prefix.replace(/[^\w:]/g, '.')}.*`)}}` : undefined,
+      NAMES_MAX,
+    ),
+  metricMetadata: () =>
+    once(
+      'metadata',
+      async () =>
+        (await ask<Record<string, { type: string; help: string; unit: string }[]>>('metadata', { limit: NAMES_MAX }))
+          .data,
+      {},
+    ),
   series: (metric) =>
-    once(`series ${metric}`, async () => (await ask<Map<string, string>[]>('series', { 'match[]': match(metric) ?? '', limit: VALUES_MAX })).data, []),
+    once(
+      `series ${metric}`,
+      async () =>
+        (await ask<Map<string, string>[]>('series', { 'match[]': match(metric) ?? '', limit: VALUES_MAX })).data,
+      [],
+    ),
   flags: () => once('flags', async () => (await ask<Record<string, string>>('status/flags')).data, {}),
 };

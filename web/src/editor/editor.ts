@@ -1,6 +1,12 @@
 // The PromQL editor. Loaded when it is needed: it is larger than all the rest.
 
-import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, completionStatus } from '@codemirror/autocomplete';
+import {
+  autocompletion,
+  closeBrackets,
+  closeBracketsKeymap,
+  completionKeymap,
+  completionStatus,
+} from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, insertNewlineAndIndent } from '@codemirror/commands';
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from '@codemirror/language';
 import { setDiagnostics } from '@codemirror/lint';
@@ -36,7 +42,11 @@ const THEME = EditorView.theme({
   '.cm-line': { padding: '0 10px' },
   '.cm-placeholder': { color: 'var(--muted)' },
   '.cm-matchingBracket': { backgroundColor: 'var(--accent-soft)', outline: '1px solid var(--accent)' },
-  '.cm-lintRange-error': { backgroundImage: 'none', textDecoration: 'underline wavy var(--bad)', textUnderlineOffset: '4px' },
+  '.cm-lintRange-error': {
+    backgroundImage: 'none',
+    textDecoration: 'underline wavy var(--bad)',
+    textUnderlineOffset: '4px',
+  },
   '.cm-lintPoint-error:after': { borderBottomColor: 'var(--bad)' },
   '.cm-tooltip': {
     backgroundColor: 'var(--raised)',
@@ -46,13 +56,26 @@ const THEME = EditorView.theme({
     overflow: 'hidden',
     zIndex: '6',
   },
-  '.cm-tooltip.cm-tooltip-autocomplete > ul': { fontFamily: 'var(--mono)', fontSize: '13px', maxHeight: '260px', minWidth: '260px' },
+  '.cm-tooltip.cm-tooltip-autocomplete > ul': {
+    fontFamily: 'var(--mono)',
+    fontSize: '13px',
+    maxHeight: '260px',
+    minWidth: '260px',
+  },
   '.cm-tooltip.cm-tooltip-autocomplete > ul > li': { padding: '3px 10px', lineHeight: '20px' },
-  '.cm-tooltip.cm-tooltip-autocomplete > ul > li[aria-selected]': { backgroundColor: 'var(--accent-soft)', color: 'var(--text)' },
+  '.cm-tooltip.cm-tooltip-autocomplete > ul > li[aria-selected]': {
+    backgroundColor: 'var(--accent-soft)',
+    color: 'var(--text)',
+  },
   '.cm-completionMatchedText': { textDecoration: 'none', fontWeight: '700', color: 'var(--accent)' },
   '.cm-completionDetail': { color: 'var(--muted)', fontStyle: 'normal', marginLeft: '1em' },
   '.cm-completionInfo': { padding: '8px 10px', maxWidth: '360px', fontFamily: 'var(--font)', fontSize: '13px' },
-  '.cm-diagnostic': { padding: '6px 10px', fontFamily: 'var(--font)', fontSize: '13px', borderLeft: '3px solid var(--bad)' },
+  '.cm-diagnostic': {
+    padding: '6px 10px',
+    fontFamily: 'var(--font)',
+    fontSize: '13px',
+    borderLeft: '3px solid var(--bad)',
+  },
 });
 
 export class QueryEditor {
@@ -111,7 +134,8 @@ export class QueryEditor {
     const at = problem?.position ? offsetOf(text, problem.position) : 0;
     // To the end of the word, or at least one character: a point is hard to see.
     const length = /^[\w:.]+/.exec(text.slice(at))?.[0].length ?? 1;
-    const [from, to] = at >= text.length ? [Math.max(0, text.length - 1), text.length] : [at, Math.min(text.length, at + length)];
+    const [from, to] =
+      at >= text.length ? [Math.max(0, text.length - 1), text.length] : [at, Math.min(text.length, at + length)];
     const marks = problem?.position ? [{ from, to, severity: 'error' as const, message: problem.text }] : [];
     this.view.dispatch(setDiagnostics(state, marks));
   }
