@@ -289,7 +289,7 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
         for index in 0..range.source.series() {
             let mut samples = Samples::default();
-            range.source.read(index, &mut samples, scratch)?;
+            range.source.read(index, &mut samples, false, scratch)?;
             let samples = range.cut(&samples)?;
             if samples.is_empty() {
                 continue;

@@ -4,10 +4,11 @@ use super::{
     annotations::Note,
     column::Column,
     context::{Context, Grid},
+    hints::hint_all,
     node::{Node, SeriesLabels},
     pool::Scratch,
     scalar::Scalars,
-    selector::Source,
+    selector::{Source, drop_stale},
     windows::Windows,
 };
 use crate::{
@@ -67,10 +68,24 @@ impl RangeSource {
         }
     }
 
-    /// Replaces `samples` by those of series `index`, without staleness markers.
-    pub fn read(&self, index: usize, samples: &mut Samples, scratch: &mut Scratch) -> Result<(), QueryError> {
+    /// Replaces `samples` by those of series `index`, without staleness markers; histograms with what they say of
+    /// counter resets where that is wanted.
+    pub fn read(
+        &self,
+        index: usize,
+        samples: &mut Samples,
+        hints: bool,
+        scratch: &mut Scratch,
+    ) -> Result<(), QueryError> {
         match self {
-            RangeSource::Series(source) => source.read_live(index, samples),
+            RangeSource::Series(source) => {
+                source.read(index, samples)?;
+                if hints && !samples.histograms.is_empty() {
+                    hint_all(samples);
+                }
+                drop_stale(samples);
+                Ok(())
+            }
             RangeSource::Steps { node, grid } => {
                 let mut column = scratch.column(grid.count);
                 node.fill(index, &mut column, scratch)?;
@@ -111,6 +126,12 @@ pub struct RangeCall {
     pub span: Span,
 }
 
+/// Whether the outcome depends on what histograms say of resets; the others look for resets themselves.
+fn tells_resets(function: FunctionId) -> bool {
+    use FunctionId::*;
+    matches!(function, SumOverTime | AvgOverTime | FirstOverTime | LastOverTime)
+}
+
 /// Whether the series keeps its name: these functions choose a sample and do not compute one.
 pub fn keeps_name(function: FunctionId) -> bool {
     matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime)
@@ -128,7 +149,7 @@ impl Node for RangeCall {
 
     fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
         let mut samples = scratch.samples();
-        self.source.read(index, &mut samples, scratch)?;
+        self.source.read(index, &mut samples, tells_resets(self.function), scratch)?;
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();
         let mut run = Run { call: self, samples: &samples, out, remarks: &mut remarks, offered: 0, unchecked: 0 };

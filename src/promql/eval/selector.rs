@@ -3,6 +3,7 @@
 use super::{
     column::Column,
     context::{Context, Grid},
+    hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
     windows::Windows,
@@ -159,6 +160,7 @@ impl InstantSelector {
     fn look_up_both(&self, samples: &Samples, out: &mut Column) {
         let (times, values, histograms) = (&samples.timestamps, &samples.values, &samples.histograms);
         let (mut float, mut native) = (0, 0);
+        let mut hinted = Hinted::default();
         for step in 0..self.windows.grid.count {
             let reference = self.windows.reference(step);
             while float < times.len() && times[float] <= reference {
@@ -182,7 +184,7 @@ impl InstantSelector {
                 (Some(f), _) if float_wins && is_stale(values[f]) => {}
                 (Some(f), _) if float_wins => out.set(step, self.float(times[f], values[f])),
                 (_, Some(n)) if !is_stale(histograms[n].histogram.sum) => match self.yields {
-                    Yield::Value => out.set_histogram(step, histograms[n].histogram.clone()),
+                    Yield::Value => hinted.set(out, step, samples, n),
                     Yield::Time => out.set(step, histograms[n].timestamp as f64 / 1000.0),
                 },
                 _ => {}

@@ -399,7 +399,7 @@ pub const FUNCTIONS: &[Function] = &[
         "start_timestamp",
         &[Vector],
         Vector,
-        "When the counter of the sample began, as Unix seconds.",
+        "When the counter of a sample began. Empty: start times are not kept.",
     )),
     row(
         FunctionId::StddevOverTime,
