@@ -6,6 +6,7 @@ use super::{
         column::Column,
         context::{Charge, Context, Grid, Semantics},
         duration::DurationScope,
+        hints::figure_selectors,
         label_call,
         node::{Clash, Node, map_series, merge_same_labels},
         plan::{Planner, Use, text},
@@ -191,7 +192,7 @@ fn evaluate(
     let begin = Instant::now();
     let grid = asked.grid;
     let scope = DurationScope { query, step_ms: asked.step_ms, range_ms: grid.end() - grid.start };
-    let planner = Planner { context: context.clone(), scope };
+    let planner = Planner { context: context.clone(), scope, figures: figure_selectors(expr) };
     if asked.step_ms == 0 {
         match expr.value_type() {
             ValueType::Text => {
@@ -289,7 +290,7 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
     context.pool.with_scratch(|scratch| -> Result<(), QueryError> {
         for index in 0..range.source.series() {
             let mut samples = Samples::default();
-            range.source.read(index, &mut samples, false, scratch)?;
+            range.source.read(index, &mut samples, scratch)?;
             let samples = range.cut(&samples)?;
             if samples.is_empty() {
                 continue;

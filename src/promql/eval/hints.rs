@@ -1,19 +1,55 @@
-//! What native histograms read from the store say of counter resets, as Prometheus' chunks would have it.
+//! What native histograms say of counter resets where only their figures are asked for.
+//!
+//! Within `histogram_count`, `histogram_sum` and `histogram_avg` Prometheus reads histograms without their buckets, and
+//! so looks for resets while it still sees them; elsewhere a sample read never claims that a counter began anew.
 
 use super::column::Column;
 use crate::{
     model::{Histogram, ResetHint, Samples, Timestamp},
-    promql::histogram::chunked_hint,
+    promql::{
+        ast::{Expr, ExprKind},
+        functions::FunctionId,
+        histogram::chunked_hint,
+    },
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-/// The hint of histogram `at` of one series. A float in between ends a chunk. Of the first sample read nothing is
-/// known, as of the first of a chunk.
+/// Where in the query the selectors begin of whose histograms only figures are asked for.
+pub fn figure_selectors(expr: &Expr) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    find(expr, false, &mut found);
+    found
+}
+
+fn find(expr: &Expr, mut figures: bool, found: &mut HashSet<usize>) {
+    match &expr.kind {
+        ExprKind::Vector(_) | ExprKind::Matrix(_) if figures => {
+            found.insert(expr.span.start);
+        }
+        ExprKind::Binary(_) => figures = false,
+        ExprKind::Call(call) => match call.function.id {
+            FunctionId::HistogramAvg | FunctionId::HistogramCount | FunctionId::HistogramSum => figures = true,
+            FunctionId::HistogramFraction
+            | FunctionId::HistogramQuantile
+            | FunctionId::HistogramQuantiles
+            | FunctionId::HistogramStddev
+            | FunctionId::HistogramStdvar => figures = false,
+            _ => {}
+        },
+        _ => {}
+    }
+    expr.children().into_iter().for_each(|child| find(child, figures, found));
+}
+
+/// The hint of histogram `at` of one series. A float in between ends a chunk. What came before the first one was not
+/// read; a chunk holds so many samples that it most likely is not the first of its own.
 fn hint_of(samples: &Samples, at: usize) -> ResetHint {
     let current = &samples.histograms[at];
-    let before = at.checked_sub(1).map(|before| &samples.histograms[before]);
-    let previous = before.filter(|before| !any_float(&samples.timestamps, before.timestamp, current.timestamp));
-    chunked_hint(&current.histogram, previous.map(|before| &*before.histogram))
+    let Some(before) = at.checked_sub(1).map(|before| &samples.histograms[before]) else {
+        return if current.histogram.reset_hint == ResetHint::Gauge { ResetHint::Gauge } else { ResetHint::NotReset };
+    };
+    let goes_on = !any_float(&samples.timestamps, before.timestamp, current.timestamp);
+    chunked_hint(&current.histogram, goes_on.then_some(&*before.histogram))
 }
 
 /// Whether there is a time between the two, both included.
@@ -38,15 +74,26 @@ pub fn hint_all(samples: &mut Samples) {
 }
 
 /// Puts one sample at each of the steps that look it up, its hint computed once.
-#[derive(Default)]
-pub struct Hinted(Option<(usize, Arc<Histogram>)>);
+pub struct Hinted {
+    wanted: bool,
+    last: Option<(usize, Arc<Histogram>)>,
+}
 
 impl Hinted {
+    /// Hints where they are `wanted`, else samples as they are.
+    pub fn new(wanted: bool) -> Hinted {
+        Hinted { wanted, last: None }
+    }
+
     pub fn set(&mut self, out: &mut Column, step: usize, samples: &Samples, at: usize) {
-        let known = self.0.as_ref().filter(|(index, _)| *index == at).map(|(_, histogram)| histogram.clone());
+        if !self.wanted {
+            out.set_histogram(step, samples.histograms[at].histogram.clone());
+            return;
+        }
+        let known = self.last.as_ref().filter(|(index, _)| *index == at).map(|(_, histogram)| histogram.clone());
         let histogram = known.unwrap_or_else(|| {
             let histogram = hinted(&samples.histograms[at].histogram, hint_of(samples, at));
-            self.0 = Some((at, histogram.clone()));
+            self.last = Some((at, histogram.clone()));
             histogram
         });
         out.set_histogram(step, histogram);
@@ -75,6 +122,6 @@ mod tests {
         hint_all(&mut samples);
         let hints: Vec<ResetHint> = samples.histograms.iter().map(|s| s.histogram.reset_hint).collect();
         use ResetHint::{NotReset, Reset, Unknown};
-        assert_eq!(hints, [Unknown, NotReset, Reset, Unknown, NotReset]);
+        assert_eq!(hints, [NotReset, NotReset, Reset, Unknown, NotReset]);
     }
 }

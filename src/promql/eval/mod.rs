@@ -20,7 +20,7 @@ mod buckets;
 pub mod column;
 pub mod context;
 pub mod duration;
-mod hints;
+pub mod hints;
 mod histograms;
 mod info;
 mod join;

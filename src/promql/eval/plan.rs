@@ -23,12 +23,14 @@ use crate::{
     },
     store::Hints,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Plans one query.
 pub struct Planner<'a> {
     pub context: Arc<Context>,
     pub scope: DurationScope<'a>,
+    /// See [`super::hints`].
+    pub figures: HashSet<usize>,
 }
 
 /// What a selector is used for, told to the store.
@@ -148,7 +150,7 @@ impl Planner<'_> {
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
         } else {
-            Arc::new(InstantSelector { source, windows, yields })
+            Arc::new(InstantSelector { source, windows, yields, figures: self.figures.contains(&span.start) })
         })
     }
 
@@ -206,14 +208,21 @@ impl Planner<'_> {
 
     /// A range selector or subquery at the steps of `grid`.
     pub fn range(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<RangePlan, QueryError> {
-        match &unwrap_parens(expr).kind {
-            ExprKind::Matrix(matrix) => self.matrix_selector(matrix, grid, usage),
+        let expr = unwrap_parens(expr);
+        match &expr.kind {
+            ExprKind::Matrix(matrix) => self.matrix_selector(matrix, expr.span, grid, usage),
             ExprKind::Subquery(subquery) => self.subquery(subquery, grid),
             _ => Err(QueryError::execution(format!("expected a range vector, got {}", describe(expr)))),
         }
     }
 
-    fn matrix_selector(&self, matrix: &MatrixSelector, grid: Grid, usage: &Use) -> Result<RangePlan, QueryError> {
+    fn matrix_selector(
+        &self,
+        matrix: &MatrixSelector,
+        span: Span,
+        grid: Grid,
+        usage: &Use,
+    ) -> Result<RangePlan, QueryError> {
         let selector = &matrix.vector;
         let range_ms = self.scope.positive(&matrix.range)?;
         let extension = selector.extension;
@@ -233,7 +242,15 @@ impl Planner<'_> {
         }
         let hints = self.hints(grid, range_ms, usage);
         let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
-        Ok(RangePlan { source: super::range_call::RangeSource::Series(source), windows, range_ms, extension })
+        Ok({
+            let figures = self.figures.contains(&span.start);
+            RangePlan {
+                source: super::range_call::RangeSource::Series { source, figures },
+                windows,
+                range_ms,
+                extension,
+            }
+        })
     }
 
     /// The steps of a subquery are whole multiples of its step, whatever the query's own are.

@@ -30,57 +30,52 @@ const WORK_BETWEEN_CHECKS: usize = 1 << 21;
 
 /// Where windows take their samples from.
 pub enum RangeSource {
-    Series(Source),
-    /// A subquery: the values of a node at the steps of its own grid.
-    Steps {
-        node: Arc<dyn Node>,
-        grid: Grid,
+    Series {
+        source: Source,
+        /// Only figures of histograms are asked for.
+        figures: bool,
     },
+    /// A subquery: the values of a node at the steps of its own grid.
+    Steps { node: Arc<dyn Node>, grid: Grid },
 }
 
 impl RangeSource {
     /// How many series there are.
     pub fn series(&self) -> usize {
         match self {
-            RangeSource::Series(source) => source.set.len(),
+            RangeSource::Series { source, .. } => source.set.len(),
             RangeSource::Steps { node, .. } => node.len(),
         }
     }
 
     pub fn labels(&self, index: usize) -> SeriesLabels<'_> {
         match self {
-            RangeSource::Series(source) => SeriesLabels::plain(source.set.labels(index)),
+            RangeSource::Series { source, .. } => SeriesLabels::plain(source.set.labels(index)),
             RangeSource::Steps { node, .. } => node.labels(index),
         }
     }
 
     pub fn names_matter(&self) -> bool {
         match self {
-            RangeSource::Series(source) => source.names_matter,
+            RangeSource::Series { source, .. } => source.names_matter,
             RangeSource::Steps { node, .. } => node.names_matter(),
         }
     }
 
     fn weight(&self) -> usize {
         match self {
-            RangeSource::Series(source) => source.weight,
+            RangeSource::Series { source, .. } => source.weight,
             RangeSource::Steps { node, grid } => node.weight() + grid.count,
         }
     }
 
-    /// Replaces `samples` by those of series `index`, without staleness markers; histograms with what they say of
-    /// counter resets where that is wanted.
-    pub fn read(
-        &self,
-        index: usize,
-        samples: &mut Samples,
-        hints: bool,
-        scratch: &mut Scratch,
-    ) -> Result<(), QueryError> {
+    /// Replaces `samples` by those of series `index`, without staleness markers; histograms with what their
+    /// neighbours say of counter resets where only figures are asked for.
+    pub fn read(&self, index: usize, samples: &mut Samples, scratch: &mut Scratch) -> Result<(), QueryError> {
         match self {
-            RangeSource::Series(source) => {
+            RangeSource::Series { source, figures } => {
                 source.read(index, samples)?;
-                if hints && !samples.histograms.is_empty() {
+                if *figures && !samples.histograms.is_empty() {
                     hint_all(samples);
                 }
                 drop_stale(samples);
@@ -126,12 +121,6 @@ pub struct RangeCall {
     pub span: Span,
 }
 
-/// Whether the outcome depends on what histograms say of resets; the others look for resets themselves.
-fn tells_resets(function: FunctionId) -> bool {
-    use FunctionId::*;
-    matches!(function, SumOverTime | AvgOverTime | FirstOverTime | LastOverTime)
-}
-
 /// Whether the series keeps its name: these functions choose a sample and do not compute one.
 pub fn keeps_name(function: FunctionId) -> bool {
     matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime)
@@ -149,7 +138,7 @@ impl Node for RangeCall {
 
     fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
         let mut samples = scratch.samples();
-        self.source.read(index, &mut samples, tells_resets(self.function), scratch)?;
+        self.source.read(index, &mut samples, scratch)?;
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();
         let mut run = Run { call: self, samples: &samples, out, remarks: &mut remarks, offered: 0, unchecked: 0 };

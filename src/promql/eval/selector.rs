@@ -93,6 +93,8 @@ pub struct InstantSelector {
     pub source: Source,
     pub windows: Windows,
     pub yields: Yield,
+    /// Only figures of histograms are asked for.
+    pub figures: bool,
 }
 
 impl Node for InstantSelector {
@@ -160,7 +162,7 @@ impl InstantSelector {
     fn look_up_both(&self, samples: &Samples, out: &mut Column) {
         let (times, values, histograms) = (&samples.timestamps, &samples.values, &samples.histograms);
         let (mut float, mut native) = (0, 0);
-        let mut hinted = Hinted::default();
+        let mut hinted = Hinted::new(self.figures);
         for step in 0..self.windows.grid.count {
             let reference = self.windows.reference(step);
             while float < times.len() && times[float] <= reference {
