@@ -40,5 +40,6 @@ mod ranked;
 mod scalar;
 mod selector;
 mod set;
+mod sliding_call;
 mod smoothed;
 mod windows;

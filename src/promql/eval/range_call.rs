@@ -9,6 +9,7 @@ use super::{
     pool::Scratch,
     scalar::Scalars,
     selector::{Source, drop_stale},
+    sliding_call,
     windows::Windows,
 };
 use crate::{
@@ -224,11 +225,11 @@ impl RangeCall {
 }
 
 /// One series on its way through all steps.
-struct Run<'a> {
-    call: &'a RangeCall,
-    samples: &'a Samples,
-    out: &'a mut Column,
-    remarks: &'a mut Remarks,
+pub(super) struct Run<'a> {
+    pub call: &'a RangeCall,
+    pub samples: &'a Samples,
+    pub out: &'a mut Column,
+    pub remarks: &'a mut Remarks,
     offered: u64,
     unchecked: usize,
 }
@@ -240,6 +241,12 @@ impl Run<'_> {
         if plain && let Some(kind) = call.rate_kind() {
             self.rates(kind);
             return Ok(());
+        }
+        if plain
+            && sliding_call::is_worth_it(call, samples)
+            && let Some(done) = sliding_call::slide(self)
+        {
+            return done;
         }
         let mut buffer = scratch.floats();
         let mut failure = None;
@@ -274,12 +281,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Accounts for a window, and from time to time looks whether to stop.
-    fn count(&mut self, step: usize, samples: usize) -> Result<(), QueryError> {
+    /// Accounts for a window.
+    #[inline]
+    pub fn offer(&mut self, step: usize, samples: usize) {
         self.offered += samples as u64;
         if self.call.context.counts_steps() {
             self.call.context.offer_at(&self.call.windows.grid, step, samples as u64);
         }
+    }
+
+    /// Accounts for a window, and from time to time looks whether to stop.
+    fn count(&mut self, step: usize, samples: usize) -> Result<(), QueryError> {
+        self.offer(step, samples);
         self.unchecked += samples;
         if self.unchecked > WORK_BETWEEN_CHECKS {
             self.unchecked = 0;
@@ -295,12 +308,8 @@ impl Run<'_> {
         if kind.counter {
             resets.find(values);
         }
-        let counts_steps = call.context.counts_steps();
         call.windows.walk(times, |step, range| {
-            self.offered += range.len() as u64;
-            if counts_steps {
-                call.context.offer_at(&call.windows.grid, step, range.len() as u64);
-            }
+            self.offer(step, range.len());
             if range.len() < 2 {
                 return;
             }

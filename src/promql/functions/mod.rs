@@ -6,6 +6,7 @@ pub mod date;
 pub mod math;
 pub mod over_time;
 pub mod rate;
+pub mod sliding;
 pub mod text;
 pub mod window;
 
