@@ -4,6 +4,7 @@ use super::{
     ast::{Expr, ValueType},
     eval::{
         column::Column,
+        common::Common,
         context::{Charge, Context, Grid, Semantics},
         duration::DurationScope,
         hints::figure_selectors,
@@ -192,7 +193,8 @@ fn evaluate(
     let begin = Instant::now();
     let grid = asked.grid;
     let scope = DurationScope { query, step_ms: asked.step_ms, range_ms: grid.end() - grid.start };
-    let planner = Planner { context: context.clone(), scope, figures: figure_selectors(expr) };
+    let planner =
+        Planner { context: context.clone(), scope, figures: figure_selectors(expr), common: Common::find(query, expr) };
     if asked.step_ms == 0 {
         match expr.value_type() {
             ValueType::Text => {

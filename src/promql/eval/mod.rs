@@ -8,7 +8,8 @@
 //! 3. Nodes that need many series for one ([`aggregate`], [`ranked`], [`set`], the ambiguous cases of [`join`])
 //!    compute while planning, in parallel, and hold their columns.
 //! 4. What does not depend on the step is planned for one step and repeated ([`node::Broadcast`]).
-//! 5. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
+//! 5. What stands twice in a query is planned once ([`common`]).
+//! 6. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
 //!    [`annotations`].
 //!
 //! Invariant: the order of summation depends on the series alone, never on the number of workers.
@@ -18,6 +19,7 @@ mod aggregate;
 pub mod annotations;
 mod buckets;
 pub mod column;
+pub mod common;
 pub mod context;
 pub mod duration;
 pub mod hints;

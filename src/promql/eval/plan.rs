@@ -2,6 +2,7 @@
 //! once.
 
 use super::{
+    common::Common,
     context::{Context, Grid},
     duration::DurationScope,
     label_call,
@@ -31,6 +32,7 @@ pub struct Planner<'a> {
     pub scope: DurationScope<'a>,
     /// See [`super::hints`].
     pub figures: HashSet<usize>,
+    pub common: Common<'a>,
 }
 
 /// What a selector is used for, told to the store.
@@ -103,6 +105,29 @@ impl Planner<'_> {
         if grid.count == 0 {
             return Ok(Arc::new(Nothing));
         }
+        if self.common.is_repeated(expr) {
+            let figures = self.figures_within(expr);
+            if let Some(node) = self.common.known(&self.context, expr, grid, &figures) {
+                return Ok(node);
+            }
+            let node = self.vector_alone(expr, grid, usage)?;
+            return self.common.keep(&self.context, expr, grid, figures, node);
+        }
+        self.vector_alone(expr, grid, usage)
+    }
+
+    fn figures_within(&self, expr: &Expr) -> Vec<bool> {
+        let (mut figures, mut rest) = (Vec::new(), vec![expr]);
+        while let Some(expr) = rest.pop() {
+            if matches!(expr.kind, ExprKind::Vector(_) | ExprKind::Matrix(_)) {
+                figures.push(self.figures.contains(&expr.span.start));
+            }
+            rest.extend(expr.children());
+        }
+        figures
+    }
+
+    fn vector_alone(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<Arc<dyn Node>, QueryError> {
         if grid.count > 1 && is_step_invariant(expr) {
             let inner = self.vector_now(expr, Grid { count: 1, ..grid }, usage)?;
             return Ok(Arc::new(Broadcast { inner, steps: grid.count }));
