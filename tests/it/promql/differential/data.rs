@@ -97,7 +97,9 @@ fn samples(kind: Kind, random: &mut Random) -> Vec<(i64, f64)> {
             }
             continue;
         }
-        value = next(kind, value, random);
+        if !samples.is_empty() {
+            value = next(kind, value, random);
+        }
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0];
         let shown = if kind == Kind::Odd && random.chance(6) { *random.of(&odd) } else { value };
         samples.push((at, shown));
@@ -123,7 +125,7 @@ fn histogram(place: &[(&str, &str)], random: &mut Random) -> Vec<Series> {
     let (mut counts, mut sums) = ([1e5, 2e5, 3e5, 4e5, 5e5], Vec::new());
     let mut sum = 1e5;
     for at in times(random) {
-        if random.chance(1) {
+        if !sums.is_empty() && random.chance(1) {
             (counts, sum) = ([0.0; BOUNDS.len()], 0.0);
         }
         let mut more = 0.0;

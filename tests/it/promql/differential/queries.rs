@@ -105,6 +105,10 @@ impl Writer<'_> {
         }
     }
 
+    fn offset(&mut self) -> String {
+        if self.random.chance(20) { format!(" offset {}", self.one(&RANGES[..8])) } else { String::new() }
+    }
+
     fn modifiers(&mut self) -> String {
         let offset = match self.random.below(12) {
             0 => format!(" offset {}", self.one(&RANGES[..8])),
@@ -140,6 +144,12 @@ impl Writer<'_> {
     }
 
     fn over_time(&mut self, depth: u32) -> String {
+        if self.random.chance(6) {
+            // 2.42 moves the window of a fixed time on from step to step.
+            let (gauge, matchers, offset) = (self.one(&GAUGES), self.matchers(), self.offset());
+            let ahead = self.one(&["60", "3600", "-300"]);
+            return format!("predict_linear({gauge}{matchers}[{}]{offset}, {ahead})", self.one(&RANGES));
+        }
         let range = if !self.in_subquery && self.random.chance(30) {
             self.in_subquery = true;
             let inner = self.vector(depth + 2);
@@ -153,8 +163,7 @@ impl Writer<'_> {
         match self.random.below(17) {
             0 => format!("quantile_over_time({}, {range})", self.one(&["0", "0.25", "0.5", "0.9", "1", "1.5"])),
             1 => format!("deriv({range})"),
-            2 => format!("predict_linear({range}, {})", self.one(&["60", "3600", "-300"])),
-            3 => format!("delta({range})"),
+            2 | 3 => format!("delta({range})"),
             4 => format!("idelta({range})"),
             5 => format!("changes({range})"),
             6 => format!("stddev_over_time({range})"),
@@ -184,7 +193,10 @@ impl Writer<'_> {
 
     fn aggregate(&mut self, depth: u32) -> String {
         let op = self.one(&["sum", "sum", "avg", "avg", "min", "max", "count", "group", "stddev", "stdvar"]);
-        let (grouping, operand) = (self.grouping(), self.vector(depth + 1));
+        let grouping = self.grouping();
+        // 2.42 gives 0 for one value that is no number or infinite, and loses digits beside a large mean.
+        let deviates = op.starts_with("std");
+        let operand = if deviates { format!("temperature_celsius{}", self.matchers()) } else { self.vector(depth + 1) };
         if self.random.chance(50) {
             format!("{op}{grouping} ({operand})")
         } else {
@@ -211,9 +223,7 @@ impl Writer<'_> {
     }
 
     fn operator(&mut self) -> String {
-        self.one(&[
-            "+", "-", "*", "/", "+", "-", "*", "/", "%", "^", "atan2", ">", "<", ">=", "<=", "> bool", "<= bool",
-        ])
+        self.one(&["+", "-", "*", "/", "+", "-", "*", "/", "%", "^", ">", "<", ">=", "<=", "> bool", "<= bool"])
     }
 
     fn with_scalar(&mut self, depth: u32) -> String {
@@ -238,6 +248,8 @@ impl Writer<'_> {
             ),
             2 => format!("sum by ({label}) ({right}) {operator} on ({label}) group_right () ({left})"),
             3 => format!("({left}) {operator} ignoring (code) ({right})"),
+            // 2.42 keeps the names of what it takes the angle of.
+            4 if self.random.chance(20) => format!("sum by ({label}) ({left}) atan2 sum by ({label}) ({right})"),
             4 => format!("sum by ({label}) ({left}) {operator} sum by ({label}) ({right})"),
             _ => {
                 let (a, b) = (self.one(&GAUGES), self.one(&GAUGES));
@@ -259,9 +271,11 @@ impl Writer<'_> {
             0 => format!("clamp({vector}, -10, {})", self.one(&["0", "25", "-20"])),
             1 => format!("clamp_min({vector}, 5)"),
             2 => format!("clamp_max({vector}, 100)"),
-            3 => format!("round({vector}, {})", self.one(&["1", "0.1", "10", "5"])),
+            // A computed value may lie on the edge between two.
+            3 => format!("round({}, {})", self.gauge_selector(), self.one(&["1", "0.1", "10", "5"])),
             4 => format!("-({vector})"),
-            5 => format!("timestamp({})", self.gauge_selector()),
+            // 2.42 forgets the offset beside a fixed time.
+            5 => format!("timestamp({}{}{})", self.one(&GAUGES), self.matchers(), self.offset()),
             _ => {
                 let name = self.one(&[
                     "abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "sin", "cos", "tanh", "rad",
