@@ -311,3 +311,5 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_random;

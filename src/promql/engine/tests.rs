@@ -405,7 +405,7 @@ fn what_stands_twice_is_read_once_and_noted_at_each_place() {
     let nested = bench.instant("abs(rate(c[2m])) + abs(rate(c[2m])) + rate(c[2m])", 2);
     assert_eq!(nested.stats.samples_read, once.stats.samples_read);
     assert_eq!(nested.infos.len(), 3, "{:?}", nested.infos);
-    assert_eq!(shown(&nested.value), ["{host=\"1\"} 3", "{host=\"2\"} 1.5"]);
+    assert_eq!(shown(&nested.value), ["{host=\"1\"} 3", "{host=\"2\"} 0"]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Planner<'_> {
         if self.common.is_repeated(expr) {
             let figures = self.figures_within(expr);
             if let Some(node) = self.common.known(&self.context, expr, grid, &figures) {
-                return Ok(node);
+                return Ok(self.measured(expr, node));
             }
             let node = self.vector_alone(expr, grid, usage)?;
             return self.common.keep(&self.context, expr, grid, figures, node);
@@ -147,11 +147,16 @@ impl Planner<'_> {
                 return Err(QueryError::execution(format!("expected an instant vector, got {}", describe(expr))));
             }
         };
+        Ok(self.measured(expr, node))
+    }
+
+    /// `node`, counted as the one of `expr` where the query is measured.
+    fn measured(&self, expr: &Expr, node: Arc<dyn Node>) -> Arc<dyn Node> {
         if !self.context.measure {
-            return Ok(node);
+            return node;
         }
         let counters = self.context.counters(expr.span);
-        Ok(Arc::new(Measured { inner: node, counters }))
+        Arc::new(Measured { inner: node, counters })
     }
 
     pub(super) fn instant_selector(

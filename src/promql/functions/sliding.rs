@@ -192,19 +192,38 @@ impl Sorted {
             self.keys.extend(values[window.clone()].iter().map(|value| key(*value)));
             self.keys.sort_unstable();
         } else {
-            for leaving in &values[self.start..window.start] {
-                let leaving = key(*leaving);
-                let at = self.keys.partition_point(|other| *other < leaving);
+            let (leaving, entering) = (&values[self.start..window.start], &values[self.end..window.end]);
+            let both = leaving.len().min(entering.len());
+            for (leaving, entering) in leaving.iter().zip(entering) {
+                self.replace(key(*leaving), key(*entering));
+            }
+            for leaving in &leaving[both..] {
+                let at = self.place_of(key(*leaving));
                 self.keys.remove(at);
             }
-            for entering in &values[self.end..window.end] {
-                let entering = key(*entering);
-                let at = self.keys.partition_point(|other| *other < entering);
-                self.keys.insert(at, entering);
+            for entering in &entering[both..] {
+                let at = self.place_of(key(*entering));
+                self.keys.insert(at, key(*entering));
             }
         }
         (self.start, self.end) = (window.start, window.end);
         over_time::quantile_of_sorted(q, self.keys.len(), |at| value_of(self.keys[at]))
+    }
+
+    fn place_of(&self, key: u64) -> usize {
+        self.keys.partition_point(|other| *other < key)
+    }
+
+    /// Only what lies between the two is moved.
+    fn replace(&mut self, leaving: u64, entering: u64) {
+        let (from, to) = (self.place_of(leaving), self.place_of(entering));
+        if to > from {
+            self.keys.copy_within(from + 1..to, from);
+            self.keys[to - 1] = entering;
+        } else {
+            self.keys.copy_within(to..from, to + 1);
+            self.keys[to] = entering;
+        }
     }
 }
 
