@@ -4,7 +4,6 @@ use super::{
     ast::{Expr, ValueType},
     eval::{
         column::Column,
-        common::Common,
         context::{Charge, Context, Grid, Semantics},
         duration::DurationScope,
         hints::figure_selectors,
@@ -12,6 +11,7 @@ use super::{
         node::{Clash, Node, map_series, merge_same_labels},
         plan::{Planner, Use, text},
         pool::Pool,
+        repeated::Repeated,
     },
     limits::{Budget, Cancel, Gate, Limits, QueryError},
     parser::{self, ParseOptions},
@@ -193,8 +193,12 @@ fn evaluate(
     let begin = Instant::now();
     let grid = asked.grid;
     let scope = DurationScope { query, step_ms: asked.step_ms, range_ms: grid.end() - grid.start };
-    let planner =
-        Planner { context: context.clone(), scope, figures: figure_selectors(expr), common: Common::find(query, expr) };
+    let planner = Planner {
+        context: context.clone(),
+        scope,
+        figures: figure_selectors(expr),
+        repeated: Repeated::find(query, expr),
+    };
     if asked.step_ms == 0 {
         match expr.value_type() {
             ValueType::Text => {

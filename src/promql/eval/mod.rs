@@ -8,7 +8,7 @@
 //! 3. Nodes that need many series for one ([`aggregate`], [`ranked`], [`set`], the ambiguous cases of [`join`])
 //!    compute while planning, in parallel, and hold their columns.
 //! 4. What does not depend on the step is planned for one step and repeated ([`node::Broadcast`]).
-//! 5. What stands twice in a query is planned once ([`common`]).
+//! 5. What stands twice in a query is planned once ([`repeated`]).
 //! 6. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
 //!    [`annotations`].
 //!
@@ -19,7 +19,6 @@ mod aggregate;
 pub mod annotations;
 mod buckets;
 pub mod column;
-pub mod common;
 pub mod context;
 pub mod duration;
 pub mod hints;
@@ -39,6 +38,7 @@ mod plan_calls;
 pub mod pool;
 pub mod range_call;
 mod ranked;
+pub mod repeated;
 mod scalar;
 mod selector;
 mod set;

@@ -378,12 +378,12 @@ pub fn merge_same_labels(
 ) -> Result<Arc<dyn Node>, QueryError> {
     let mut keys = Keys::default();
     let mut key = Vec::new();
-    let numbers: Vec<usize> = (0..node.len())
-        .map(|index| {
-            node.labels(index).write_key(&mut key, |_| true);
-            keys.number(&key).0
-        })
-        .collect();
+    let mut numbers = Vec::with_capacity(node.len());
+    for index in 0..node.len() {
+        context.look(index)?;
+        node.labels(index).write_key(&mut key, |_| true);
+        numbers.push(keys.number(&key).0);
+    }
     if keys.count() == node.len() {
         return Ok(node);
     }

@@ -2,11 +2,11 @@
 //! once.
 
 use super::{
-    common::Common,
     context::{Context, Grid},
     duration::DurationScope,
     label_call,
     node::{Broadcast, Measured, Node, Nothing},
+    repeated::Repeated,
     scalar::Scalars,
     selector::{InstantSelector, Source, Yield, lookback_windows},
     smoothed::SmoothedSelector,
@@ -32,7 +32,7 @@ pub struct Planner<'a> {
     pub scope: DurationScope<'a>,
     /// See [`super::hints`].
     pub figures: HashSet<usize>,
-    pub common: Common<'a>,
+    pub repeated: Repeated<'a>,
 }
 
 /// What a selector is used for, told to the store.
@@ -105,13 +105,13 @@ impl Planner<'_> {
         if grid.count == 0 {
             return Ok(Arc::new(Nothing));
         }
-        if self.common.is_repeated(expr) {
+        if self.repeated.is_repeated(expr) {
             let figures = self.figures_within(expr);
-            if let Some(node) = self.common.known(&self.context, expr, grid, &figures) {
+            if let Some(node) = self.repeated.known(&self.context, expr, grid, &figures) {
                 return Ok(self.measured(expr, node));
             }
             let node = self.vector_alone(expr, grid, usage)?;
-            return self.common.keep(&self.context, expr, grid, figures, node);
+            return self.repeated.keep(&self.context, expr, grid, figures, node);
         }
         self.vector_alone(expr, grid, usage)
     }

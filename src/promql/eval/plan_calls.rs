@@ -149,11 +149,8 @@ impl Planner<'_> {
                 }
                 _ => self.mapped(self.vector(argument(0), grid)?, Change::StepTime, grid),
             },
-            StartTimestamp => {
-                // No start times are kept: as with Prometheus where `use-start-timestamps` is off, nothing comes out.
-                self.vector(argument(0), grid)?;
-                Ok(Arc::new(Nothing))
-            }
+            // No start times are kept: as with Prometheus where `use-start-timestamps` is off, nothing comes out.
+            StartTimestamp => self.vector(argument(0), grid).map(|_| Arc::new(Nothing) as Arc<dyn Node>),
             HistogramAvg | HistogramCount | HistogramSum | HistogramStddev | HistogramStdvar => {
                 let figure = super::histograms::figure(id);
                 self.mapped(self.vector(argument(0), grid)?, Change::Histogram(figure), grid)

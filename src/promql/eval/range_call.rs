@@ -3,7 +3,7 @@
 use super::{
     annotations::Note,
     column::Column,
-    context::{Context, Grid},
+    context::{Charge, Context, Grid},
     hints::hint_all,
     node::{Node, SeriesLabels},
     pool::Scratch,
@@ -28,6 +28,11 @@ use std::{ops::Range, sync::Arc};
 
 /// After so many samples in windows a kernel looks whether it should stop.
 const WORK_BETWEEN_CHECKS: usize = 1 << 21;
+
+/// Subqueries of up to so many steps are not charged for while they compute: less than a megabyte a worker.
+const STEPS_FREE: usize = 1 << 15;
+/// A value in the column of the subquery, its time and its value again as samples.
+const STEP_BYTES: usize = 24;
 
 /// Where windows take their samples from.
 pub enum RangeSource {
@@ -60,6 +65,16 @@ impl RangeSource {
         match self {
             RangeSource::Series { source, .. } => source.names_matter,
             RangeSource::Steps { node, .. } => node.names_matter(),
+        }
+    }
+
+    /// What a long subquery takes while one of its series is looked at; few steps are nothing.
+    fn charge(&self, context: &Arc<Context>) -> Result<Option<Charge>, QueryError> {
+        match self {
+            RangeSource::Steps { grid, .. } if grid.count > STEPS_FREE => {
+                Charge::new(context, grid.count, grid.count * STEP_BYTES).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -139,6 +154,7 @@ impl Node for RangeCall {
 
     fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
         let mut samples = scratch.samples();
+        let _charge = self.source.charge(&self.context)?;
         self.source.read(index, &mut samples, scratch)?;
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();

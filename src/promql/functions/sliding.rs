@@ -44,7 +44,9 @@ impl State for Spread {
     #[inline]
     fn add(&mut self, value: f64) {
         if self.count == 0.0 {
-            *self = Spread { count: 1.0, shift: value, mean: 0.0, squares: (value - value).abs() };
+            // What is no number or infinite deviates by what is no number.
+            let squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            *self = Spread { count: 1.0, shift: value, mean: 0.0, squares };
             return;
         }
         let value = value - self.shift;

@@ -23,9 +23,9 @@ const TEXT_BYTES_MAX: usize = 2048;
 const BYTES_PART: u64 = 8;
 
 /// The expressions of a query that repeat, and what was planned for them.
-pub struct Common<'a> {
+pub struct Repeated<'a> {
     query: &'a str,
-    repeated: HashSet<&'a str>,
+    texts: HashSet<&'a str>,
     planned: RefCell<Vec<Planned>>,
 }
 
@@ -38,9 +38,9 @@ struct Planned {
     node: Arc<dyn Node>,
 }
 
-impl<'a> Common<'a> {
-    pub fn find(query: &'a str, expr: &Expr) -> Common<'a> {
-        let mut repeated = HashSet::new();
+impl<'a> Repeated<'a> {
+    pub fn find(query: &'a str, expr: &Expr) -> Repeated<'a> {
+        let mut texts = HashSet::new();
         let mut seen = HashMap::new();
         let mut rest = vec![expr];
         while let Some(expr) = rest.pop() {
@@ -50,17 +50,17 @@ impl<'a> Common<'a> {
                 && first.to_string() == expr.to_string()
             {
                 // Its parts are shared with it.
-                repeated.insert(text);
+                texts.insert(text);
                 continue;
             }
             rest.extend(expr.children().into_iter().rev());
         }
-        Common { query, repeated, planned: RefCell::default() }
+        Repeated { query, texts, planned: RefCell::default() }
     }
 
     /// Whether `expr` stands elsewhere too.
     pub fn is_repeated(&self, expr: &Expr) -> bool {
-        !self.repeated.is_empty() && text_of(self.query, expr).is_some_and(|text| self.repeated.contains(text))
+        !self.texts.is_empty() && text_of(self.query, expr).is_some_and(|text| self.texts.contains(text))
     }
 
     /// What was planned for an equal expression at the same steps; what it notes is noted here as well.
