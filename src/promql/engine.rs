@@ -6,10 +6,12 @@ use super::{
         column::Column,
         context::{Charge, Context, Grid, Semantics},
         duration::DurationScope,
+        hints::figure_selectors,
         label_call,
         node::{Clash, Node, map_series, merge_same_labels},
         plan::{Planner, Use, text},
         pool::Pool,
+        repeated::Repeated,
     },
     limits::{Budget, Cancel, Gate, Limits, QueryError},
     parser::{self, ParseOptions},
@@ -191,7 +193,12 @@ fn evaluate(
     let begin = Instant::now();
     let grid = asked.grid;
     let scope = DurationScope { query, step_ms: asked.step_ms, range_ms: grid.end() - grid.start };
-    let planner = Planner { context: context.clone(), scope };
+    let planner = Planner {
+        context: context.clone(),
+        scope,
+        figures: figure_selectors(expr),
+        repeated: Repeated::find(query, expr),
+    };
     if asked.step_ms == 0 {
         match expr.value_type() {
             ValueType::Text => {
@@ -308,3 +315,5 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_random;

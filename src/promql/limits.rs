@@ -185,6 +185,11 @@ impl Budget {
         self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
+    /// The bytes of columns that may be held at the same time.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     pub fn scanned(&self) -> u64 {
         self.scanned.load(Ordering::Relaxed)
     }

@@ -1,14 +1,9 @@
 //! A native histogram as the query API shows it: its buckets with their bounds, empty ones left out.
 
-use crate::model::{CUSTOM_BUCKETS_SCHEMA, Histogram, Span, number};
-
-/// One bucket as shown.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Bucket {
-    lower: f64,
-    upper: f64,
-    count: f64,
-}
+use crate::{
+    model::{Histogram, number},
+    promql::histogram::{Bucket, all_buckets},
+};
 
 /// Writes `{"count":"42","sum":"1.5","buckets":[[rule,"lower","upper","count"],...]}`.
 pub fn push_histogram(out: &mut String, histogram: &Histogram) {
@@ -17,7 +12,7 @@ pub fn push_histogram(out: &mut String, histogram: &Histogram) {
     out.push_str(",\"sum\":");
     push_quoted(out, histogram.sum);
     let mut first = true;
-    for_each_bucket(histogram, |bucket| {
+    for bucket in all_buckets(histogram).filter(|bucket| bucket.count != 0.0) {
         out.push_str(if first { ",\"buckets\":[[" } else { ",[" });
         first = false;
         out.push(rule(bucket));
@@ -26,7 +21,7 @@ pub fn push_histogram(out: &mut String, histogram: &Histogram) {
             push_quoted(out, number);
         }
         out.push(']');
-    });
+    }
     if !first {
         out.push(']');
     }
@@ -39,9 +34,9 @@ fn push_quoted(out: &mut String, value: f64) {
     out.push('"');
 }
 
-/// Which bounds belong to the bucket: 0 the upper, 1 the lower, 2 none, 3 both. A bound away from zero does.
+/// Which bounds belong to the bucket: 0 the upper, 1 the lower, 2 none, 3 both.
 fn rule(bucket: Bucket) -> char {
-    match (bucket.lower < 0.0, bucket.upper > 0.0) {
+    match (bucket.lower_inclusive, bucket.upper_inclusive) {
         (false, true) => '0',
         (true, false) => '1',
         (false, false) => '2',
@@ -49,63 +44,10 @@ fn rule(bucket: Bucket) -> char {
     }
 }
 
-/// Calls `each` for every bucket that is not empty, from the lowest up.
-fn for_each_bucket(histogram: &Histogram, mut each: impl FnMut(Bucket)) {
-    let mut shown = |bucket: Bucket| {
-        if bucket.count != 0.0 {
-            each(bucket);
-        }
-    };
-    if histogram.schema == CUSTOM_BUCKETS_SCHEMA {
-        let bounds = &histogram.custom_values;
-        let bound = |index: i64| match usize::try_from(index) {
-            Err(_) => f64::NEG_INFINITY,
-            Ok(index) => bounds.get(index).copied().unwrap_or(f64::INFINITY),
-        };
-        for (index, count) in indexed(&histogram.positive_spans, &histogram.positive_buckets) {
-            shown(Bucket { lower: bound(index - 1), upper: bound(index), count });
-        }
-        return;
-    }
-    let schema = histogram.schema;
-    let negative: Vec<(i64, f64)> = indexed(&histogram.negative_spans, &histogram.negative_buckets).collect();
-    for (index, count) in negative.into_iter().rev() {
-        shown(Bucket { lower: -exponential_bound(schema, index), upper: -exponential_bound(schema, index - 1), count });
-    }
-    let threshold = histogram.zero_threshold;
-    shown(Bucket { lower: -threshold, upper: threshold, count: histogram.zero_count });
-    for (index, count) in indexed(&histogram.positive_spans, &histogram.positive_buckets) {
-        shown(Bucket { lower: exponential_bound(schema, index - 1), upper: exponential_bound(schema, index), count });
-    }
-}
-
-/// Buckets with their index, which spans give.
-fn indexed<'a>(spans: &'a [Span], counts: &'a [f64]) -> impl Iterator<Item = (i64, f64)> + 'a {
-    let mut next = 0i64;
-    let indexes = spans.iter().flat_map(move |span| {
-        let from = next + i64::from(span.offset);
-        next = from + i64::from(span.length);
-        from..next
-    });
-    indexes.zip(counts.iter().copied())
-}
-
-/// `2^(index * 2^-schema)`, by halves so that whole powers are exact.
-fn exponential_bound(schema: i32, index: i64) -> f64 {
-    let schema = schema.clamp(-4, 8);
-    if schema <= 0 {
-        let exponent = index.saturating_mul(1 << -schema).clamp(-1_100, 1_100);
-        return 2f64.powi(exponent as i32);
-    }
-    let steps = 1i64 << schema;
-    let whole = index.div_euclid(steps).clamp(-1_100, 1_100);
-    let part = index.rem_euclid(steps) as f64 / steps as f64;
-    2f64.powf(part) * 2f64.powi(whole as i32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CUSTOM_BUCKETS_SCHEMA, Span};
 
     fn written(histogram: &Histogram) -> String {
         let mut out = String::new();
@@ -153,12 +95,21 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_powers_of_two() {
-        assert_eq!(exponential_bound(0, 3), 8.0);
-        assert_eq!(exponential_bound(1, 2), 2.0);
-        assert_eq!(exponential_bound(8, -256), 0.5);
-        assert_eq!(exponential_bound(-2, 1), 16.0);
-        assert!((exponential_bound(2, 1) - 2f64.powf(0.25)).abs() < 1e-15);
-        assert_eq!(exponential_bound(-4, i64::MAX), f64::INFINITY);
+    fn custom_buckets_below_zero_end_with_their_upper_bound_and_a_zero_bucket_below_none_is_left_out() {
+        let histogram = Histogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            count: 6.0,
+            custom_values: vec![-10.0, -5.0],
+            positive_spans: vec![Span { offset: 0, length: 3 }],
+            positive_buckets: vec![1.0, 2.0, 3.0],
+            ..Histogram::default()
+        };
+        assert_eq!(
+            written(&histogram),
+            "{\"count\":\"6\",\"sum\":\"0\",\"buckets\":[[3,\"-Inf\",\"-10\",\"1\"],[0,\"-10\",\"-5\",\"2\"],\
+             [0,\"-5\",\"+Inf\",\"3\"]]}"
+        );
+        let negated = Histogram { count: -3.0, zero_count: -3.0, zero_threshold: 0.1, ..Histogram::default() };
+        assert_eq!(written(&negated), r#"{"count":"-3","sum":"0"}"#);
     }
 }

@@ -393,3 +393,25 @@ fn computed_durations_know_the_step() {
     let error = engine.instant("c_total[1m - 2m]", 0, &QueryOptions::default()).unwrap_err();
     assert!(error.to_string().ends_with("parse error: duration must be greater than 0"), "{error}");
 }
+
+#[test]
+fn what_stands_twice_is_read_once_and_noted_at_each_place() {
+    let bench = Bench::new().load(&[("c{host=\"1\"}", &[0.0, 60.0, 120.0]), ("c{host=\"2\"}", &[0.0, 60.0, 60.0])]);
+    let once = bench.instant("rate(c[2m])", 2);
+    let twice = bench.instant("rate(c[2m]) + rate(c[2m])", 2);
+    assert_eq!(twice.stats.samples_read, once.stats.samples_read);
+    assert_eq!(twice.infos.len(), 2, "{:?}", twice.infos);
+    assert!(twice.infos[0].ends_with("(1:20)"), "{:?}", twice.infos);
+    let nested = bench.instant("abs(rate(c[2m])) + abs(rate(c[2m])) + rate(c[2m])", 2);
+    assert_eq!(nested.stats.samples_read, once.stats.samples_read);
+    assert_eq!(nested.infos.len(), 3, "{:?}", nested.infos);
+    assert_eq!(shown(&nested.value), ["{host=\"1\"} 3", "{host=\"2\"} 0"]);
+}
+
+#[test]
+fn what_only_looks_alike_is_not_shared() {
+    let bench = Bench::new().load(&[("c", &[0.0, 60.0, 180.0, 360.0])]);
+    assert_eq!(bench.range("sum(c) - sum(c offset 1m)", 2, 3), ["{} 2=120 3=180"]);
+    // The same text at other steps is another thing.
+    assert_eq!(bench.range("abs(c) - max_over_time(abs(c)[2m:1m] offset 1m)", 2, 3), ["{} 2=120 3=180"]);
+}

@@ -54,11 +54,12 @@ impl Grouping {
     }
 
     /// The groups of a node's series, in order of their first member.
-    pub fn group(&self, input: &Arc<dyn Node>) -> Groups {
+    pub fn group(&self, context: &Context, input: &Arc<dyn Node>) -> Result<Groups, QueryError> {
         let mut keys = Keys::default();
         let mut key = Vec::new();
         let mut groups = Groups { labels: Vec::new(), members: Vec::new() };
         for index in 0..input.len() {
+            context.look(index)?;
             let labels = input.labels(index);
             self.write_key(&labels, &mut key);
             let (number, new) = keys.number(&key);
@@ -70,7 +71,7 @@ impl Grouping {
             groups.labels[number].pending |= labels.pending;
             groups.members[number].push(index as u32);
         }
-        groups
+        Ok(groups)
     }
 }
 
@@ -103,7 +104,7 @@ pub fn aggregate(
     grouping: &Grouping,
     span: Span,
 ) -> Result<Held, QueryError> {
-    let groups = grouping.group(input);
+    let groups = grouping.group(context, input)?;
     let blocks = Arc::new(blocks(&groups));
     let members = Arc::new(groups.members);
     let weight = input.len().saturating_mul(input.weight());

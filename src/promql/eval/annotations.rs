@@ -119,18 +119,38 @@ impl Note {
 
 /// The notes of one query, each once per text.
 #[derive(Debug, Default)]
-pub struct Annotations(Mutex<BTreeSet<(Note, usize)>>);
+pub struct Annotations {
+    notes: Mutex<BTreeSet<(Note, usize)>>,
+    repeats: Mutex<Vec<(Span, usize)>>,
+}
 
 impl Annotations {
     pub fn add(&self, note: Note, span: Span) {
-        self.0.lock().insert((note, span.start));
+        self.notes.lock().insert((note, span.start));
+    }
+
+    /// What is noted within `first` holds for an equal expression at `start` as well.
+    pub fn repeat(&self, first: Span, start: usize) {
+        self.repeats.lock().push((first, start));
+    }
+
+    /// All notes with their places, those of repeated expressions at each of them.
+    fn everywhere(&self) -> BTreeSet<(Note, usize)> {
+        let mut notes = self.notes.lock().clone();
+        // An expression is repeated after its parts have been, so that one pass in order is enough.
+        for (first, start) in self.repeats.lock().iter() {
+            let within = notes.iter().filter(|(_, at)| (first.start..first.end).contains(at));
+            let moved: Vec<(Note, usize)> = within.map(|(note, at)| (note.clone(), at - first.start + start)).collect();
+            notes.extend(moved);
+        }
+        notes
     }
 
     /// Warnings and infos as shown, sorted.
     pub fn texts(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let (mut warnings, mut infos) = (BTreeSet::new(), BTreeSet::new());
-        for (note, start) in self.0.lock().iter() {
-            let (line, column) = position(query, *start);
+        for (note, start) in self.everywhere() {
+            let (line, column) = position(query, start);
             if note.is_warning() {
                 warnings.insert(format!("PromQL warning: {} ({line}:{column})", note.text()));
             } else {

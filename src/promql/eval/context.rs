@@ -55,6 +55,9 @@ pub struct Semantics {
     pub delayed_name_removal: bool,
 }
 
+/// So many labels are looked at in about a millisecond.
+const SERIES_BETWEEN_CHECKS: usize = 4096;
+
 type SelectionKey = (TimeRangeKey, Vec<Matcher>);
 type TimeRangeKey = (Timestamp, Timestamp);
 
@@ -126,6 +129,12 @@ impl Context {
         let set = self.store.select(range, matchers, hints)?;
         self.selections.lock().push((key, set.clone()));
         Ok(set)
+    }
+
+    /// For loops over very many series: looks from time to time whether to stop.
+    #[inline]
+    pub fn look(&self, index: usize) -> Result<(), QueryError> {
+        if index.is_multiple_of(SERIES_BETWEEN_CHECKS) { self.budget.check() } else { Ok(()) }
     }
 
     /// Counters for a node, in order of planning.

@@ -136,7 +136,7 @@ fn find(
     let windows = lookback_windows(grid, at, offset_ms, context.semantics.lookback_ms);
     let hints = Hints { function: Some("info"), ..Hints::default() };
     let source = Source::select(context, &matchers, &windows, &hints)?;
-    let node: Arc<dyn Node> = Arc::new(InstantSelector { source, windows, yields: Yield::Time });
+    let node: Arc<dyn Node> = Arc::new(InstantSelector { source, windows, yields: Yield::Time, figures: false });
     let (columns, _charge) = hold_columns(context, &node)?;
     let series = columns.into_iter().enumerate().filter(|(_, column)| !column.is_empty());
     Ok(series.map(|(index, times)| InfoSeries { labels: node.labels(index).to_labels(), times }).collect())

@@ -45,7 +45,7 @@ pub fn join(plan: JoinPlan, left: Arc<dyn Node>, right: Arc<dyn Node>) -> Result
     if !fills && (left.is_empty() || right.is_empty()) {
         return Ok(Arc::new(super::node::Nothing));
     }
-    let signatures = Signatures::of(&plan.matching, &left, &right);
+    let signatures = Signatures::of(&plan.context, &plan.matching, &left, &right)?;
     let swapped = plan.matching.cardinality == Cardinality::OneToMany;
     let left_members = members(&signatures.left, signatures.count);
     let right_members = members(&signatures.right, signatures.count);

@@ -1,13 +1,16 @@
 //! Vector matching: which series of the two sides of an operator belong together.
 
 use super::{
-    context::Keys,
+    context::{Context, Keys},
     map_call::changes_metric,
     node::{Node, OwnLabels, SeriesLabels, is_metadata_label},
 };
 use crate::{
     model::{Labels, METRIC_NAME},
-    promql::ast::{BinaryOp, Cardinality, VectorMatching},
+    promql::{
+        ast::{BinaryOp, Cardinality, VectorMatching},
+        limits::QueryError,
+    },
 };
 use std::sync::Arc;
 
@@ -29,19 +32,25 @@ pub struct Signatures {
 }
 
 impl Signatures {
-    pub fn of(matching: &VectorMatching, left: &Arc<dyn Node>, right: &Arc<dyn Node>) -> Signatures {
+    pub fn of(
+        context: &Context,
+        matching: &VectorMatching,
+        left: &Arc<dyn Node>,
+        right: &Arc<dyn Node>,
+    ) -> Result<Signatures, QueryError> {
         let mut keys = Keys::default();
         let mut key = Vec::new();
-        let mut number = |node: &Arc<dyn Node>| -> Vec<u32> {
-            (0..node.len())
-                .map(|index| {
-                    node.labels(index).write_key(&mut key, |name| is_matched(matching, name));
-                    keys.number(&key).0 as u32
-                })
-                .collect()
+        let mut number = |node: &Arc<dyn Node>| -> Result<Vec<u32>, QueryError> {
+            let mut numbers = Vec::with_capacity(node.len());
+            for index in 0..node.len() {
+                context.look(index)?;
+                node.labels(index).write_key(&mut key, |name| is_matched(matching, name));
+                numbers.push(keys.number(&key).0 as u32);
+            }
+            Ok(numbers)
         };
-        let (left, right) = (number(left), number(right));
-        Signatures { left, right, count: keys.count() }
+        let (left, right) = (number(left)?, number(right)?);
+        Ok(Signatures { left, right, count: keys.count() })
     }
 }
 

@@ -8,7 +8,8 @@
 //! 3. Nodes that need many series for one ([`aggregate`], [`ranked`], [`set`], the ambiguous cases of [`join`])
 //!    compute while planning, in parallel, and hold their columns.
 //! 4. What does not depend on the step is planned for one step and repeated ([`node::Broadcast`]).
-//! 5. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
+//! 5. What stands twice in a query is planned once ([`repeated`]).
+//! 6. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
 //!    [`annotations`].
 //!
 //! Invariant: the order of summation depends on the series alone, never on the number of workers.
@@ -20,6 +21,7 @@ mod buckets;
 pub mod column;
 pub mod context;
 pub mod duration;
+pub mod hints;
 mod histograms;
 mod info;
 mod join;
@@ -36,8 +38,10 @@ mod plan_calls;
 pub mod pool;
 pub mod range_call;
 mod ranked;
+pub mod repeated;
 mod scalar;
 mod selector;
 mod set;
+mod sliding_call;
 mod smoothed;
 mod windows;

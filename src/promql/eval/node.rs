@@ -102,6 +102,11 @@ pub trait Node: Send + Sync {
     /// A rough count of the samples that filling one series touches.
     fn weight(&self) -> usize;
 
+    /// Whether columns are kept, so that filling one computes nothing.
+    fn is_held(&self) -> bool {
+        false
+    }
+
     /// The order of an instant answer, where the expression gives one: indexes of series.
     fn order(&self) -> Option<&[u32]> {
         None
@@ -130,6 +135,10 @@ impl Node for Nothing {
 
     fn weight(&self) -> usize {
         0
+    }
+
+    fn is_held(&self) -> bool {
+        true
     }
 }
 
@@ -207,6 +216,10 @@ impl Node for Held {
         self.steps / 8 + 1
     }
 
+    fn is_held(&self) -> bool {
+        true
+    }
+
     fn order(&self) -> Option<&[u32]> {
         self.order.as_deref()
     }
@@ -281,6 +294,10 @@ impl Node for Measured {
 
     fn weight(&self) -> usize {
         self.inner.weight()
+    }
+
+    fn is_held(&self) -> bool {
+        self.inner.is_held()
     }
 
     fn order(&self) -> Option<&[u32]> {
@@ -361,12 +378,12 @@ pub fn merge_same_labels(
 ) -> Result<Arc<dyn Node>, QueryError> {
     let mut keys = Keys::default();
     let mut key = Vec::new();
-    let numbers: Vec<usize> = (0..node.len())
-        .map(|index| {
-            node.labels(index).write_key(&mut key, |_| true);
-            keys.number(&key).0
-        })
-        .collect();
+    let mut numbers = Vec::with_capacity(node.len());
+    for index in 0..node.len() {
+        context.look(index)?;
+        node.labels(index).write_key(&mut key, |_| true);
+        numbers.push(keys.number(&key).0);
+    }
     if keys.count() == node.len() {
         return Ok(node);
     }

@@ -6,6 +6,7 @@ use super::{
     duration::DurationScope,
     label_call,
     node::{Broadcast, Measured, Node, Nothing},
+    repeated::Repeated,
     scalar::Scalars,
     selector::{InstantSelector, Source, Yield, lookback_windows},
     smoothed::SmoothedSelector,
@@ -23,12 +24,15 @@ use crate::{
     },
     store::Hints,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Plans one query.
 pub struct Planner<'a> {
     pub context: Arc<Context>,
     pub scope: DurationScope<'a>,
+    /// See [`super::hints`].
+    pub figures: HashSet<usize>,
+    pub repeated: Repeated<'a>,
 }
 
 /// What a selector is used for, told to the store.
@@ -101,6 +105,29 @@ impl Planner<'_> {
         if grid.count == 0 {
             return Ok(Arc::new(Nothing));
         }
+        if self.repeated.is_repeated(expr) {
+            let figures = self.figures_within(expr);
+            if let Some(node) = self.repeated.known(&self.context, expr, grid, &figures) {
+                return Ok(self.measured(expr, node));
+            }
+            let node = self.vector_alone(expr, grid, usage)?;
+            return self.repeated.keep(&self.context, expr, grid, figures, node);
+        }
+        self.vector_alone(expr, grid, usage)
+    }
+
+    fn figures_within(&self, expr: &Expr) -> Vec<bool> {
+        let (mut figures, mut rest) = (Vec::new(), vec![expr]);
+        while let Some(expr) = rest.pop() {
+            if matches!(expr.kind, ExprKind::Vector(_) | ExprKind::Matrix(_)) {
+                figures.push(self.figures.contains(&expr.span.start));
+            }
+            rest.extend(expr.children());
+        }
+        figures
+    }
+
+    fn vector_alone(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<Arc<dyn Node>, QueryError> {
         if grid.count > 1 && is_step_invariant(expr) {
             let inner = self.vector_now(expr, Grid { count: 1, ..grid }, usage)?;
             return Ok(Arc::new(Broadcast { inner, steps: grid.count }));
@@ -120,11 +147,16 @@ impl Planner<'_> {
                 return Err(QueryError::execution(format!("expected an instant vector, got {}", describe(expr))));
             }
         };
+        Ok(self.measured(expr, node))
+    }
+
+    /// `node`, counted as the one of `expr` where the query is measured.
+    fn measured(&self, expr: &Expr, node: Arc<dyn Node>) -> Arc<dyn Node> {
         if !self.context.measure {
-            return Ok(node);
+            return node;
         }
         let counters = self.context.counters(expr.span);
-        Ok(Arc::new(Measured { inner: node, counters }))
+        Arc::new(Measured { inner: node, counters })
     }
 
     pub(super) fn instant_selector(
@@ -148,7 +180,7 @@ impl Planner<'_> {
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
         } else {
-            Arc::new(InstantSelector { source, windows, yields })
+            Arc::new(InstantSelector { source, windows, yields, figures: self.figures.contains(&span.start) })
         })
     }
 
@@ -206,14 +238,21 @@ impl Planner<'_> {
 
     /// A range selector or subquery at the steps of `grid`.
     pub fn range(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<RangePlan, QueryError> {
-        match &unwrap_parens(expr).kind {
-            ExprKind::Matrix(matrix) => self.matrix_selector(matrix, grid, usage),
+        let expr = unwrap_parens(expr);
+        match &expr.kind {
+            ExprKind::Matrix(matrix) => self.matrix_selector(matrix, expr.span, grid, usage),
             ExprKind::Subquery(subquery) => self.subquery(subquery, grid),
             _ => Err(QueryError::execution(format!("expected a range vector, got {}", describe(expr)))),
         }
     }
 
-    fn matrix_selector(&self, matrix: &MatrixSelector, grid: Grid, usage: &Use) -> Result<RangePlan, QueryError> {
+    fn matrix_selector(
+        &self,
+        matrix: &MatrixSelector,
+        span: Span,
+        grid: Grid,
+        usage: &Use,
+    ) -> Result<RangePlan, QueryError> {
         let selector = &matrix.vector;
         let range_ms = self.scope.positive(&matrix.range)?;
         let extension = selector.extension;
@@ -233,7 +272,15 @@ impl Planner<'_> {
         }
         let hints = self.hints(grid, range_ms, usage);
         let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
-        Ok(RangePlan { source: super::range_call::RangeSource::Series(source), windows, range_ms, extension })
+        Ok({
+            let figures = self.figures.contains(&span.start);
+            RangePlan {
+                source: super::range_call::RangeSource::Series { source, figures },
+                windows,
+                range_ms,
+                extension,
+            }
+        })
     }
 
     /// The steps of a subquery are whole multiples of its step, whatever the query's own are.

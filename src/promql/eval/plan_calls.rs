@@ -9,7 +9,7 @@ use super::{
     join::{JoinPlan, join},
     label_call::{self, Sorting},
     map_call::{Change, MapCall, VectorScalar},
-    node::{Clash, Node, merge_same_labels},
+    node::{Clash, Node, Nothing, merge_same_labels},
     operate::Operator,
     plan::{Planner, Use, text, unwrap_parens},
     range_call::{RangeCall, keeps_name},
@@ -149,7 +149,8 @@ impl Planner<'_> {
                 }
                 _ => self.mapped(self.vector(argument(0), grid)?, Change::StepTime, grid),
             },
-            StartTimestamp => self.mapped(self.vector(argument(0), grid)?, Change::Float(|_| 0.0), grid),
+            // No start times are kept: as with Prometheus where `use-start-timestamps` is off, nothing comes out.
+            StartTimestamp => self.vector(argument(0), grid).map(|_| Arc::new(Nothing) as Arc<dyn Node>),
             HistogramAvg | HistogramCount | HistogramSum | HistogramStddev | HistogramStdvar => {
                 let figure = super::histograms::figure(id);
                 self.mapped(self.vector(argument(0), grid)?, Change::Histogram(figure), grid)

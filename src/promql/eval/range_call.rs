@@ -3,11 +3,13 @@
 use super::{
     annotations::Note,
     column::Column,
-    context::{Context, Grid},
+    context::{Charge, Context, Grid},
+    hints::hint_all,
     node::{Node, SeriesLabels},
     pool::Scratch,
     scalar::Scalars,
-    selector::Source,
+    selector::{Source, drop_stale},
+    sliding_call,
     windows::Windows,
 };
 use crate::{
@@ -27,50 +29,74 @@ use std::{ops::Range, sync::Arc};
 /// After so many samples in windows a kernel looks whether it should stop.
 const WORK_BETWEEN_CHECKS: usize = 1 << 21;
 
+/// Subqueries of up to so many steps are not charged for while they compute: less than a megabyte a worker.
+const STEPS_FREE: usize = 1 << 15;
+/// A value in the column of the subquery, its time and its value again as samples.
+const STEP_BYTES: usize = 24;
+
 /// Where windows take their samples from.
 pub enum RangeSource {
-    Series(Source),
-    /// A subquery: the values of a node at the steps of its own grid.
-    Steps {
-        node: Arc<dyn Node>,
-        grid: Grid,
+    Series {
+        source: Source,
+        /// Only figures of histograms are asked for.
+        figures: bool,
     },
+    /// A subquery: the values of a node at the steps of its own grid.
+    Steps { node: Arc<dyn Node>, grid: Grid },
 }
 
 impl RangeSource {
     /// How many series there are.
     pub fn series(&self) -> usize {
         match self {
-            RangeSource::Series(source) => source.set.len(),
+            RangeSource::Series { source, .. } => source.set.len(),
             RangeSource::Steps { node, .. } => node.len(),
         }
     }
 
     pub fn labels(&self, index: usize) -> SeriesLabels<'_> {
         match self {
-            RangeSource::Series(source) => SeriesLabels::plain(source.set.labels(index)),
+            RangeSource::Series { source, .. } => SeriesLabels::plain(source.set.labels(index)),
             RangeSource::Steps { node, .. } => node.labels(index),
         }
     }
 
     pub fn names_matter(&self) -> bool {
         match self {
-            RangeSource::Series(source) => source.names_matter,
+            RangeSource::Series { source, .. } => source.names_matter,
             RangeSource::Steps { node, .. } => node.names_matter(),
+        }
+    }
+
+    /// What a long subquery takes while one of its series is looked at; few steps are nothing.
+    fn charge(&self, context: &Arc<Context>) -> Result<Option<Charge>, QueryError> {
+        match self {
+            RangeSource::Steps { grid, .. } if grid.count > STEPS_FREE => {
+                Charge::new(context, grid.count, grid.count * STEP_BYTES).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
     fn weight(&self) -> usize {
         match self {
-            RangeSource::Series(source) => source.weight,
+            RangeSource::Series { source, .. } => source.weight,
             RangeSource::Steps { node, grid } => node.weight() + grid.count,
         }
     }
 
-    /// Replaces `samples` by those of series `index`, without staleness markers.
+    /// Replaces `samples` by those of series `index`, without staleness markers; histograms with what their
+    /// neighbours say of counter resets where only figures are asked for.
     pub fn read(&self, index: usize, samples: &mut Samples, scratch: &mut Scratch) -> Result<(), QueryError> {
         match self {
-            RangeSource::Series(source) => source.read_live(index, samples),
+            RangeSource::Series { source, figures } => {
+                source.read(index, samples)?;
+                if *figures && !samples.histograms.is_empty() {
+                    hint_all(samples);
+                }
+                drop_stale(samples);
+                Ok(())
+            }
             RangeSource::Steps { node, grid } => {
                 let mut column = scratch.column(grid.count);
                 node.fill(index, &mut column, scratch)?;
@@ -128,6 +154,7 @@ impl Node for RangeCall {
 
     fn fill(&self, index: usize, out: &mut Column, scratch: &mut Scratch) -> Result<(), QueryError> {
         let mut samples = scratch.samples();
+        let _charge = self.source.charge(&self.context)?;
         self.source.read(index, &mut samples, scratch)?;
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();
@@ -214,11 +241,11 @@ impl RangeCall {
 }
 
 /// One series on its way through all steps.
-struct Run<'a> {
-    call: &'a RangeCall,
-    samples: &'a Samples,
-    out: &'a mut Column,
-    remarks: &'a mut Remarks,
+pub(super) struct Run<'a> {
+    pub call: &'a RangeCall,
+    pub samples: &'a Samples,
+    pub out: &'a mut Column,
+    pub remarks: &'a mut Remarks,
     offered: u64,
     unchecked: usize,
 }
@@ -230,6 +257,12 @@ impl Run<'_> {
         if plain && let Some(kind) = call.rate_kind() {
             self.rates(kind);
             return Ok(());
+        }
+        if plain
+            && sliding_call::is_worth_it(call, samples)
+            && let Some(done) = sliding_call::slide(self)
+        {
+            return done;
         }
         let mut buffer = scratch.floats();
         let mut failure = None;
@@ -264,12 +297,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Accounts for a window, and from time to time looks whether to stop.
-    fn count(&mut self, step: usize, samples: usize) -> Result<(), QueryError> {
+    /// Accounts for a window.
+    #[inline]
+    pub fn offer(&mut self, step: usize, samples: usize) {
         self.offered += samples as u64;
         if self.call.context.counts_steps() {
             self.call.context.offer_at(&self.call.windows.grid, step, samples as u64);
         }
+    }
+
+    /// Accounts for a window, and from time to time looks whether to stop.
+    fn count(&mut self, step: usize, samples: usize) -> Result<(), QueryError> {
+        self.offer(step, samples);
         self.unchecked += samples;
         if self.unchecked > WORK_BETWEEN_CHECKS {
             self.unchecked = 0;
@@ -285,12 +324,8 @@ impl Run<'_> {
         if kind.counter {
             resets.find(values);
         }
-        let counts_steps = call.context.counts_steps();
         call.windows.walk(times, |step, range| {
-            self.offered += range.len() as u64;
-            if counts_steps {
-                call.context.offer_at(&call.windows.grid, step, range.len() as u64);
-            }
+            self.offer(step, range.len());
             if range.len() < 2 {
                 return;
             }

@@ -47,7 +47,7 @@ pub fn quantile(
     if least < 0.0 {
         context.annotations.add(Note::invalid_quantile(least), places.parameter);
     }
-    let Groups { labels, members } = grouping.group(input);
+    let Groups { labels, members } = grouping.group(context, input)?;
     let (columns, _charge) = hold_columns(context, input)?;
     if columns.iter().any(|c| !c.histograms.is_empty()) {
         context.annotations.add(Note::HistogramIgnoredInAggregation { operator: "quantile" }, places.operand);
@@ -107,7 +107,7 @@ pub fn choose(
     if !check_parameter(context, op, parameter, places)? {
         return Held::new(context, steps, Vec::new(), Vec::new());
     }
-    let Groups { members, .. } = grouping.group(input);
+    let Groups { members, .. } = grouping.group(context, input)?;
     let (mut columns, _charge) = hold_columns(context, input)?;
     let ranked = matches!(op, AggregateOp::TopK | AggregateOp::BottomK);
     if ranked {

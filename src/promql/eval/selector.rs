@@ -3,6 +3,7 @@
 use super::{
     column::Column,
     context::{Context, Grid},
+    hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
     windows::Windows,
@@ -92,6 +93,8 @@ pub struct InstantSelector {
     pub source: Source,
     pub windows: Windows,
     pub yields: Yield,
+    /// Only figures of histograms are asked for.
+    pub figures: bool,
 }
 
 impl Node for InstantSelector {
@@ -159,6 +162,7 @@ impl InstantSelector {
     fn look_up_both(&self, samples: &Samples, out: &mut Column) {
         let (times, values, histograms) = (&samples.timestamps, &samples.values, &samples.histograms);
         let (mut float, mut native) = (0, 0);
+        let mut hinted = Hinted::new(self.figures);
         for step in 0..self.windows.grid.count {
             let reference = self.windows.reference(step);
             while float < times.len() && times[float] <= reference {
@@ -182,7 +186,7 @@ impl InstantSelector {
                 (Some(f), _) if float_wins && is_stale(values[f]) => {}
                 (Some(f), _) if float_wins => out.set(step, self.float(times[f], values[f])),
                 (_, Some(n)) if !is_stale(histograms[n].histogram.sum) => match self.yields {
-                    Yield::Value => out.set_histogram(step, histograms[n].histogram.clone()),
+                    Yield::Value => hinted.set(out, step, samples, n),
                     Yield::Time => out.set(step, histograms[n].timestamp as f64 / 1000.0),
                 },
                 _ => {}

@@ -34,7 +34,7 @@ pub fn set(
     left: Arc<dyn Node>,
     right: Arc<dyn Node>,
 ) -> Result<Arc<dyn Node>, QueryError> {
-    let signatures = Signatures::of(matching, &left, &right);
+    let signatures = Signatures::of(context, matching, &left, &right)?;
     let by_signature = |node: &Arc<dyn Node>, numbers: &[u32]| -> Result<Vec<Bits>, QueryError> {
         let mut present = vec![Bits::new(steps); signatures.count];
         for (bits, signature) in presences(context, node)?.iter().zip(numbers) {

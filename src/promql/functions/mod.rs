@@ -6,6 +6,7 @@ pub mod date;
 pub mod math;
 pub mod over_time;
 pub mod rate;
+pub mod sliding;
 pub mod text;
 pub mod window;
 
@@ -399,7 +400,7 @@ pub const FUNCTIONS: &[Function] = &[
         "start_timestamp",
         &[Vector],
         Vector,
-        "When the counter of the sample began, as Unix seconds.",
+        "When the counter of a sample began. Empty: start times are not kept.",
     )),
     row(
         FunctionId::StddevOverTime,

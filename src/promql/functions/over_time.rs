@@ -129,21 +129,44 @@ pub fn variance(values: &[f64]) -> f64 {
 
 /// The quantile of unsorted values, which are reordered. NaN sorts below everything.
 pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
-        return f64::NAN;
+    if let Some(value) = quantile_beyond(q, values.len()) {
+        return value;
     }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    let rank = q * (values.len() - 1) as f64;
-    let lower = rank.floor().max(0.0) as usize;
+    let (rank, lower) = rank(q, values.len());
     let (_, low, above) = values.select_nth_unstable_by(lower, |a, b| ascending(*a, *b));
     let low = *low;
     // The next value is the least of those above; at the upper end there is none.
     let high = above.iter().copied().min_by(|a, b| ascending(*a, *b)).unwrap_or(low);
+    between(low, high, rank)
+}
+
+/// As [`quantile`], of `count` values that rise already, NaN first; `value` gives each by its rank.
+pub fn quantile_of_sorted(q: f64, count: usize, value: impl Fn(usize) -> f64) -> f64 {
+    if let Some(value) = quantile_beyond(q, count) {
+        return value;
+    }
+    let (rank, lower) = rank(q, count);
+    between(value(lower), value((lower + 1).min(count - 1)), rank)
+}
+
+/// The quantile where it is no matter of rank.
+fn quantile_beyond(q: f64, count: usize) -> Option<f64> {
+    if count == 0 || q.is_nan() {
+        Some(f64::NAN)
+    } else if q < 0.0 {
+        Some(f64::NEG_INFINITY)
+    } else {
+        (q > 1.0).then_some(f64::INFINITY)
+    }
+}
+
+/// The rank of a quantile, and the index below it.
+fn rank(q: f64, count: usize) -> (f64, usize) {
+    let rank = q * (count - 1) as f64;
+    (rank, rank.floor().max(0.0) as usize)
+}
+
+fn between(low: f64, high: f64, rank: f64) -> f64 {
     let weight = rank - rank.floor();
     low * (1.0 - weight) + high * weight
 }

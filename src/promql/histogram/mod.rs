@@ -5,7 +5,7 @@
 //!    over them, [`HistogramSum`] adds many without losing digits.
 //! 3. `reset` tells a counter that went on from one that began anew.
 //! 4. `statistics` estimates quantiles, fractions and deviations, `trim` cuts at a bound.
-//! 5. `print` writes buckets as the query API and people read them.
+//! 5. `print` writes buckets as people read them.
 //!
 //! Invariant: no histogram makes anything here panic or loop, however malformed its spans are.
 
@@ -21,8 +21,7 @@ mod trim;
 pub use arithmetic::{add, compact, div, equal, mul, sub};
 pub use buckets::{Bucket, all_buckets, uses_custom_buckets};
 pub use layout::{Combined, MixedSchemas};
-pub use print::to_json_buckets;
-pub use reset::detect_reset;
+pub use reset::{chunked_hint, detect_reset};
 pub use statistics::{NanEffect, Quantile, avg, fraction, quantile, stddev, stdvar};
 pub use sum::HistogramSum;
 pub use trim::{trim_lower, trim_upper};

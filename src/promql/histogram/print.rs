@@ -1,27 +1,9 @@
-//! Histograms as text and for JSON.
+//! Histograms as text.
 
-use super::buckets::{Bucket, all_buckets};
+use super::buckets::Bucket;
 use crate::model::Histogram;
 use crate::model::number::format_general;
 use std::fmt::{Display, Formatter, Result};
-
-/// The populated buckets as the query API lists them: boundary rule, lower bound, upper bound, count. Rules: 0 open to
-/// the left, 1 open to the right, 2 open on both sides, 3 closed on both.
-pub fn to_json_buckets(histogram: &Histogram) -> Vec<(u8, f64, f64, f64)> {
-    all_buckets(histogram)
-        .filter(|bucket| bucket.count != 0.0)
-        .map(|bucket| (boundary_rule(&bucket), bucket.lower, bucket.upper, bucket.count))
-        .collect()
-}
-
-fn boundary_rule(bucket: &Bucket) -> u8 {
-    match (bucket.lower_inclusive, bucket.upper_inclusive) {
-        (false, true) => 0,
-        (true, false) => 1,
-        (false, false) => 2,
-        (true, true) => 3,
-    }
-}
 
 /// `{count:3, sum:4.5, [-0.001,0.001]:1, (1,2]:2}`
 impl Display for Histogram {
@@ -61,10 +43,6 @@ mod tests {
             ..Histogram::default()
         };
         assert_eq!(histogram.to_string(), "{count:9.5, sum:-1.5e+06, [-2,-1):4, [-0.75,0.75]:2, (0.5,1]:1, (2,4]:2.5}");
-        assert_eq!(
-            to_json_buckets(&histogram),
-            [(1, -2.0, -1.0, 4.0), (3, -0.75, 0.75, 2.0), (0, 0.75, 1.0, 1.0), (0, 2.0, 4.0, 2.5)]
-        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::buckets::uses_custom_buckets;
 use super::layout::{Layout, common_layout, paired, project, widened_threshold};
-use crate::model::{Histogram, ResetHint};
+use crate::model::{Histogram, ResetHint, is_stale};
 
 /// Whether `current` cannot be `previous` with observations added: a count fell, a populated bucket vanished, or the
 /// resolution rose. The sum may fall. A hint that knows is believed.
@@ -38,6 +38,37 @@ pub fn detect_reset(current: &Histogram, previous: &Histogram) -> bool {
     now.zero_count < before.zero_count
         || paired(&now.positive, &before.positive).any(|(_, now, before)| now < before)
         || paired(&now.negative, &before.negative).any(|(_, now, before)| now < before)
+}
+
+/// The hint a store that keeps counters in chunks would give on reading `current`, `previous` being the sample right
+/// before it: a chunk goes on while the layout stays and nothing falls, and the one after a reset says so. Whoever adds
+/// histograms is warned by these hints, so they must not depend on how samples happen to be stored here.
+pub fn chunked_hint(current: &Histogram, previous: Option<&Histogram>) -> ResetHint {
+    if matches!(current.reset_hint, ResetHint::Gauge | ResetHint::Reset) {
+        return current.reset_hint;
+    }
+    let Some(previous) = previous.filter(|before| !is_stale(before.sum) && before.reset_hint != ResetHint::Gauge)
+    else {
+        return ResetHint::Unknown;
+    };
+    if is_stale(current.sum) {
+        return ResetHint::Unknown;
+    }
+    if current.count < previous.count {
+        return ResetHint::Reset;
+    }
+    let same_layout = current.schema == previous.schema
+        && current.zero_threshold == previous.zero_threshold
+        && current.custom_values == previous.custom_values;
+    if !same_layout {
+        return ResetHint::Unknown;
+    }
+    let fell = if current.reset_hint == ResetHint::NotReset {
+        detect_reset(&Histogram { reset_hint: ResetHint::Unknown, ..current.clone() }, previous)
+    } else {
+        detect_reset(current, previous)
+    };
+    if fell { ResetHint::Reset } else { ResetHint::NotReset }
 }
 
 #[cfg(test)]
@@ -90,5 +121,23 @@ mod tests {
         assert!(!detect_reset(&custom(&[2.0, 3.0, 4.0, 6.0], &[1.0, 0.0, 2.0, 5.0, 8.0]), &before));
         assert!(detect_reset(&custom(&[2.0, 3.0, 4.0, 6.0], &[1.0, 0.0, 1.0, 5.0, 9.0]), &before));
         assert!(detect_reset(&counter(0, 0.0, 0.0, &[99.0]), &before));
+    }
+
+    #[test]
+    fn hints_are_those_of_a_store_of_chunks() {
+        let first = counter(1, 0.0, 0.0, &[1.0, 2.0]);
+        let hint = |current: &Histogram, previous: &Histogram| chunked_hint(current, Some(previous));
+        let stale = Histogram { sum: crate::model::STALE_NAN, ..Histogram::default() };
+        let gauge = Histogram { reset_hint: ResetHint::Gauge, ..first.clone() };
+        assert_eq!(chunked_hint(&first, None), ResetHint::Unknown);
+        assert_eq!(hint(&first, &first), ResetHint::NotReset);
+        assert_eq!(hint(&counter(1, 0.0, 0.0, &[1.0, 1.0]), &first), ResetHint::Reset);
+        assert_eq!(hint(&counter(1, 0.0, 0.0, &[0.0, 9.0]), &first), ResetHint::Reset);
+        assert_eq!(hint(&counter(0, 0.0, 0.0, &[9.0, 9.0]), &first), ResetHint::Unknown);
+        assert_eq!(hint(&first, &stale), ResetHint::Unknown);
+        assert_eq!(hint(&first, &gauge), ResetHint::Unknown);
+        assert_eq!(hint(&gauge, &first), ResetHint::Gauge);
+        let told = Histogram { reset_hint: ResetHint::NotReset, ..counter(1, 0.0, 0.0, &[0.0, 9.0]) };
+        assert_eq!(hint(&told, &first), ResetHint::Reset);
     }
 }

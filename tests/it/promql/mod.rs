@@ -3,9 +3,12 @@
 //! 1. [`script`] reads the language: `load`, `clear`, `eval instant`, `eval range`, `expect ...`.
 //! 2. [`runner`] writes what a script loads by remote write, asks what it evaluates and compares.
 //!
+//! 3. [`differential`] asks random queries of us and of Prometheus.
+//!
 //! Every instant query that answers a vector or a scalar is asked again as a range query around its time, which has to
 //! give the same: the two take different paths through the engine.
 
+mod differential;
 mod runner;
 mod script;
 
