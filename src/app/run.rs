@@ -244,8 +244,10 @@ fn watch_host(config: &Config, ingest: &Ingest, clock: &Arc<dyn Clock>) -> anyho
 fn engine_config(config: &Config) -> EngineConfig {
     let limits = Limits {
         samples_max: config.limits.query_samples_max,
+        scanned_max: config.limits.query_samples_scanned_max,
+        bytes_max: config.limits.query_bytes_max,
+        concurrent_max: config.limits.query_concurrent_max,
         timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
-        ..Limits::default()
     };
     EngineConfig {
         limits,
@@ -259,7 +261,7 @@ fn engine_config(config: &Config) -> EngineConfig {
 fn api_config(config: &Config) -> ApiConfig {
     ApiConfig {
         body_bytes_max: config.limits.body_bytes_max,
-        reads_max: Limits::default().concurrent_max,
+        reads_max: config.limits.query_concurrent_max,
         read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
     }
 }
@@ -271,6 +273,7 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
         ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
         ("query.timeout", crate::model::time::format_duration_ms(config.limits.query_timeout_ms)),
         ("query.max-samples", config.limits.query_samples_max.to_string()),
+        ("query.max-concurrency", config.limits.query_concurrent_max.to_string()),
         ("query.lookback-delta", crate::model::time::format_duration_ms(config.limits.query_lookback_delta_ms)),
     ];
     let flags: BTreeMap<String, String> = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

@@ -1,7 +1,7 @@
 //! From what was written to what it means: defaults filled in, everything typed, every mistake reported.
 
 use super::{
-    problem::{Problems, nearest},
+    problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
 };
@@ -9,6 +9,7 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
     model::time::format_duration_ms,
     promql::parser::ParseOptions,
+    stdx::spelling::nearest,
 };
 use std::{
     collections::HashSet,
@@ -40,6 +41,8 @@ pub struct Config {
     pub series_max: u64,
     pub tokens: Vec<Token>,
     pub limits: Limits,
+    /// Names under which browsers may ask for us beside those of this machine; lower case.
+    pub web_hosts: Vec<String>,
     pub features: Vec<Feature>,
     pub hosts: Hosts,
     pub scrape: ScrapeJobs,
@@ -64,12 +67,23 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
+    /// Of one address that is not this machine's.
+    pub connections_per_address_max: usize,
     /// On the wire, before decompression.
     pub body_bytes_max: usize,
     pub query_timeout_ms: i64,
     /// Held in memory by one query.
     pub query_samples_max: u64,
+    /// Read by one query in all.
+    pub query_samples_scanned_max: u64,
+    pub query_bytes_max: u64,
+    /// Computing at once; more wait.
+    pub query_concurrent_max: usize,
     pub query_lookback_delta_ms: i64,
+    /// Of one token, or of one address where no token is needed.
+    pub pushes_per_minute_max: u64,
+    /// Of one address.
+    pub failed_logins_per_minute_max: u64,
 }
 
 impl Default for Limits {
@@ -77,12 +91,24 @@ impl Default for Limits {
         Limits {
             // Each costs at most 16 KiB of buffer and a file descriptor: 160 MiB in the worst case.
             connections_max: 10_240,
+            // A browser opens 6, a Grafana a few dozen; with this many, forty addresses fill the server and not one.
+            connections_per_address_max: 256,
             // A remote write of 60,000 samples takes under 2 MiB, a push of 20,000 series under 4.
             body_bytes_max: 16 << 20,
             // Those of Prometheus, which its dashboards were made under.
             query_timeout_ms: 120_000,
             query_samples_max: 50_000_000,
             query_lookback_delta_ms: 300_000,
+            // At 5 ns each ten seconds of one core.
+            query_samples_scanned_max: 2_000_000_000,
+            // Two such queries fit beside the head in a machine of 2 GiB.
+            query_bytes_max: 512 << 20,
+            // One that computes and one that waits for memory on each core.
+            query_concurrent_max: std::thread::available_parallelism().map_or(2, |cores| cores.get()) * 2,
+            // Ten a second: a matrix build of 200 jobs may end all at once, and no script in a loop fills the log.
+            pushes_per_minute_max: 600,
+            // A person mistypes a few times; a token has 256 bits, a chosen one perhaps 30.
+            failed_logins_per_minute_max: 10,
         }
     }
 }
@@ -154,6 +180,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
+        web_hosts: raw.web_hosts.into_iter().map(|host| host.value.to_ascii_lowercase()).collect(),
         features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),
         hosts: Hosts {
             enabled: raw.hosts_enabled.is_none_or(|found| found.value),
@@ -240,6 +267,49 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             "limits.query_samples_max",
             (1, u64::MAX),
             default.query_samples_max,
+            problems,
+        ),
+        connections_per_address_max: size(number(
+            raw.connections_per_address_max,
+            "limits.connections_per_address_max",
+            (1, 1 << 20),
+            default.connections_per_address_max as u64,
+            problems,
+        )),
+        query_samples_scanned_max: number(
+            raw.query_samples_scanned_max,
+            "limits.query_samples_scanned_max",
+            (1, u64::MAX),
+            default.query_samples_scanned_max,
+            problems,
+        ),
+        query_bytes_max: number(
+            raw.query_bytes_max,
+            "limits.query_bytes_max",
+            (1 << 10, u64::MAX),
+            default.query_bytes_max,
+            problems,
+        ),
+        query_concurrent_max: size(number(
+            raw.query_concurrent_max,
+            "limits.query_concurrent_max",
+            // Each takes a thread of those that may block.
+            (1, 48),
+            (default.query_concurrent_max as u64).min(48),
+            problems,
+        )),
+        pushes_per_minute_max: number(
+            raw.pushes_per_minute_max,
+            "limits.pushes_per_minute_max",
+            (1, 1_000_000),
+            default.pushes_per_minute_max,
+            problems,
+        ),
+        failed_logins_per_minute_max: number(
+            raw.failed_logins_per_minute_max,
+            "limits.failed_logins_per_minute_max",
+            (1, 1_000_000),
+            default.failed_logins_per_minute_max,
             problems,
         ),
         query_lookback_delta_ms: time(

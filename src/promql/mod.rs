@@ -9,6 +9,7 @@
 pub mod ast;
 pub mod engine;
 pub mod eval;
+pub mod explain;
 pub mod functions;
 pub mod histogram;
 pub mod limits;

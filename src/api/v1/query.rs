@@ -7,13 +7,15 @@ use crate::{
         render::{
             envelope::{Envelope, TRUNCATED, answer},
             result::{push_data, size_hint},
+            syntax::syntax_tree,
         },
         state::{Api, Ready},
     },
+    model::time::format_duration_ms,
     promql::{
         ast::{Expr, ValueType, selectors},
         engine::{Engine, QueryOptions},
-        limits::{Cancel, QueryError},
+        limits::{Cancel, Limits, QueryError},
         parser::{parse, pretty},
         value::{Answer, Value},
     },
@@ -90,6 +92,12 @@ pub async fn format(Ready(parts): Ready, params: Params) -> Result<Response, Api
     Ok(answer(&pretty(&expr).into()))
 }
 
+/// `/api/v1/parse_query`.
+pub async fn syntax(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let expr = parse_query(&parts.engine, params.get("query"))?;
+    Ok(answer(&syntax_tree(&expr)))
+}
+
 /// What both kinds of queries take.
 struct Asked {
     query: String,
@@ -144,7 +152,8 @@ async fn ask(
     let engine = engine.clone();
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let answer = work(&engine, &asked.query, &asked.options)?;
+        let answer = work(&engine, &asked.query, &asked.options)
+            .map_err(|error| refusal(error, &engine.config().limits, asked.options.timeout_ms))?;
         Ok(write_answer(answer, asked.stats, asked.warning, limit))
     });
     match computed.await {
@@ -176,20 +185,42 @@ fn truncate<T>(elements: &mut Vec<T>, limit: usize) -> bool {
     cut
 }
 
-impl From<QueryError> for ApiError {
-    fn from(error: QueryError) -> ApiError {
-        let kind = match &error {
-            QueryError::Parse(_) => return ApiError::parameter("query", error),
-            QueryError::TooManySamples | QueryError::TooManyBytes { .. } | QueryError::Execution(_) => {
-                ErrorKind::Execution
-            }
-            QueryError::Timeout(_) => ErrorKind::Timeout,
-            QueryError::Canceled(_) => ErrorKind::Canceled,
-            QueryError::Store(cause) => {
-                tracing::error!(%cause, "The store failed a query.");
-                ErrorKind::Internal
-            }
-        };
-        ApiError::new(kind, error.to_string())
-    }
+/// What went wrong, as Prometheus says it; where a limit ended the query, also which, and how to get beyond it.
+pub fn refusal(error: QueryError, limits: &Limits, asked_timeout_ms: Option<u64>) -> ApiError {
+    let less = "ask for fewer series, a shorter range or a longer step";
+    let (kind, advice) = match &error {
+        QueryError::Parse(_) => return ApiError::parameter("query", error),
+        QueryError::TooManySamples => {
+            let most = limits.samples_max;
+            let advice = format!("more than {most} at once; {less}, or raise limits.query_samples_max in the config");
+            (ErrorKind::Execution, advice)
+        }
+        QueryError::TooManyScanned { .. } => {
+            (ErrorKind::Execution, format!("{less}, or raise limits.query_samples_scanned_max in the config"))
+        }
+        QueryError::TooManyBytes { .. } => {
+            (ErrorKind::Execution, "or raise limits.query_bytes_max in the config".to_owned())
+        }
+        QueryError::Execution(_) => (ErrorKind::Execution, String::new()),
+        QueryError::Timeout(_) => {
+            let advice = match asked_timeout_ms.filter(|asked| *asked < limits.timeout_ms) {
+                Some(asked) => format!("the request allowed {}", print_ms(asked)),
+                None => {
+                    let allowed = print_ms(limits.timeout_ms);
+                    format!("{allowed} are allowed; {less}, or raise limits.query_timeout in the config")
+                }
+            };
+            (ErrorKind::Timeout, advice)
+        }
+        QueryError::Canceled(_) => (ErrorKind::Canceled, String::new()),
+        QueryError::Store(cause) => {
+            tracing::error!(%cause, "The store failed a query.");
+            (ErrorKind::Internal, String::new())
+        }
+    };
+    ApiError::new(kind, if advice.is_empty() { error.to_string() } else { format!("{error}: {advice}") })
+}
+
+fn print_ms(ms: u64) -> String {
+    format_duration_ms(i64::try_from(ms).unwrap_or(i64::MAX))
 }

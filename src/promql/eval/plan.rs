@@ -23,7 +23,10 @@ use crate::{
     },
     store::Hints,
 };
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 /// Plans one query.
 pub struct Planner<'a> {
@@ -109,6 +112,7 @@ impl Planner<'_> {
     }
 
     fn vector_now(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<Arc<dyn Node>, QueryError> {
+        let begin = Instant::now();
         let node = match &expr.kind {
             ExprKind::Paren(inner) => return self.vector_now(inner, grid, usage),
             ExprKind::Vector(selector) => self.instant_selector(selector, expr.span, grid, Yield::Value, usage)?,
@@ -124,6 +128,10 @@ impl Planner<'_> {
             return Ok(node);
         }
         let counters = self.context.counters(expr.span);
+        // What needs many series for one is computed while it is planned.
+        let nanoseconds = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counters.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        counters.planned.store(node.len() as u64, Ordering::Relaxed);
         Ok(Arc::new(Measured { inner: node, counters }))
     }
 
@@ -144,7 +152,7 @@ impl Planner<'_> {
             windows.after_ms = lookback;
         }
         let hints = self.hints(grid, 0, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
+        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(span);
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
         } else {
@@ -232,7 +240,7 @@ impl Planner<'_> {
             windows.after_ms = lookback;
         }
         let hints = self.hints(grid, range_ms, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
+        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(matrix.vector_span);
         Ok(RangePlan { source: super::range_call::RangeSource::Series(source), windows, range_ms, extension })
     }
 

@@ -1,0 +1,1 @@
+//! Explanations over a store in memory.
