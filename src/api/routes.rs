@@ -60,6 +60,7 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/write", POST, PUSH, write::write),
         row!("/api/v1/query", GET_POST, READ, v1::query::instant),
         row!("/api/v1/query_range", GET_POST, READ, v1::query::range),
+        row!("/api/v1/explain", GET_POST, READ, v1::explain::explanation),
         row!("/api/v1/query_exemplars", GET_POST, READ, v1::query::exemplars),
         row!("/api/v1/format_query", GET_POST, READ, v1::query::format),
         row!("/api/v1/parse_query", GET_POST, READ, v1::query::syntax),

@@ -166,7 +166,9 @@ fn duration_tree(node: &DurationNode) -> Value {
         })
     };
     match &node.kind {
-        DurationKind::Number { seconds, .. } => json!({ "type": "numberLiteral", "val": number::format_plain(*seconds) }),
+        DurationKind::Number { seconds, .. } => {
+            json!({ "type": "numberLiteral", "val": number::format_plain(*seconds) })
+        }
         DurationKind::Step => pair("step", None, None, false),
         DurationKind::Range => pair("range", None, None, false),
         DurationKind::Negate(operand) => pair(BinaryOp::Sub.as_str(), None, Some(operand), false),

@@ -11,7 +11,7 @@ use crate::{
         },
         state::{Api, Ready},
     },
-    model::time::format_duration_ms,
+    model::{Timestamp, time::format_duration_ms},
     promql::{
         ast::{Expr, ValueType, selectors},
         engine::{Engine, QueryOptions},
@@ -46,6 +46,20 @@ pub async fn instant(State(api): State<Arc<Api>>, Ready(parts): Ready, params: P
 /// `/api/v1/query_range`.
 pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
+    let (start, end, step) = read_range(&params)?;
+    let asked = Asked::read(&params)?;
+    let found = parse_query(&parts.engine, &asked.query)?.value_type();
+    if !matches!(found, ValueType::Scalar | ValueType::Vector) {
+        let problem = "for range query, must be Scalar or instant Vector";
+        return Err(ApiError::parameter("query", format!("invalid expression type {:?} {problem}", found.describe())));
+    }
+    let work =
+        move |engine: &Engine, query: &str, options: &QueryOptions| engine.range(query, start, end, step, options);
+    ask(&api, &parts.engine, asked, limit, work).await
+}
+
+/// Start, end and step of a range in milliseconds.
+pub fn read_range(params: &Params) -> Result<(Timestamp, Timestamp, i64), ApiError> {
     let (start, end) = (params.time_required("start")?, params.time_required("end")?);
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
@@ -61,15 +75,7 @@ pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Par
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let asked = Asked::read(&params)?;
-    let found = parse_query(&parts.engine, &asked.query)?.value_type();
-    if !matches!(found, ValueType::Scalar | ValueType::Vector) {
-        let problem = "for range query, must be Scalar or instant Vector";
-        return Err(ApiError::parameter("query", format!("invalid expression type {:?} {problem}", found.describe())));
-    }
-    let work =
-        move |engine: &Engine, query: &str, options: &QueryOptions| engine.range(query, start, end, step, options);
-    ask(&api, &parts.engine, asked, limit, work).await
+    Ok((start, end, step))
 }
 
 /// `/api/v1/query_exemplars`: none are kept, so the answer is empty, but what is wrong is still said.
@@ -109,25 +115,32 @@ struct Asked {
 
 impl Asked {
     fn read(params: &Params) -> Result<Asked, ApiError> {
-        let timeout_ms = params.duration_ms("timeout")?.map(|ms| u64::try_from(ms).unwrap_or(0));
-        let lookback_ms = params.duration_ms("lookback_delta")?.filter(|ms| *ms != 0);
-        if lookback_ms.is_some_and(|ms| ms < 0) {
-            return Err(ApiError::parameter("lookback_delta", "must not be negative"));
-        }
+        let (query, options) = read_options(params)?;
         let stats = params.get("stats");
         let warning = (!["", "true", "all"].contains(&stats))
             .then(|| format!("the value {stats:?} of the parameter \"stats\" is deprecated; use \"true\" or \"all\""));
-        let options = QueryOptions { lookback_ms, timeout_ms, cancel: Cancel::new(), stats: stats == "all" };
-        Ok(Asked { query: params.get("query").to_owned(), options, stats: !stats.is_empty(), warning })
+        let options = QueryOptions { stats: stats == "all", ..options };
+        Ok(Asked { query, options, stats: !stats.is_empty(), warning })
     }
 }
 
-fn parse_query(engine: &Engine, query: &str) -> Result<Expr, ApiError> {
+/// The query and how it is to be evaluated.
+pub fn read_options(params: &Params) -> Result<(String, QueryOptions), ApiError> {
+    let timeout_ms = params.duration_ms("timeout")?.map(|ms| u64::try_from(ms).unwrap_or(0));
+    let lookback_ms = params.duration_ms("lookback_delta")?.filter(|ms| *ms != 0);
+    if lookback_ms.is_some_and(|ms| ms < 0) {
+        return Err(ApiError::parameter("lookback_delta", "must not be negative"));
+    }
+    let options = QueryOptions { lookback_ms, timeout_ms, cancel: Cancel::new(), stats: false };
+    Ok((params.get("query").to_owned(), options))
+}
+
+pub fn parse_query(engine: &Engine, query: &str) -> Result<Expr, ApiError> {
     parse(query, &engine.config().syntax).map_err(|error| ApiError::parameter("query", error))
 }
 
 /// Cancels the query when dropped: when its answer is there, which changes nothing, or when the client went away.
-struct CancelOnDrop(Cancel);
+pub struct CancelOnDrop(pub Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

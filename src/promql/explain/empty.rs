@@ -101,16 +101,8 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     pub fn say(&mut self, kind: ReasonKind, span: Span, message: String) -> &mut Reason {
         let (line, column) = position(self.query, span.start);
-        let reason = Reason {
-            kind,
-            message,
-            span,
-            line,
-            column,
-            nearest: Vec::new(),
-            last_seen_ms: None,
-            examples: Vec::new(),
-        };
+        let reason =
+            Reason { kind, message, span, line, column, nearest: Vec::new(), last_seen_ms: None, examples: Vec::new() };
         self.found.push(reason);
         let last = self.found.len() - 1;
         &mut self.found[last]
@@ -248,11 +240,15 @@ impl Search<'_> {
     fn too_few(&mut self, name: &str, matrix: &MatrixSelector, span: Span, asked: Asked) -> Result<(), QueryError> {
         let range_ms = self.scope(asked).positive(&matrix.range)?;
         let bounds = selector::range_bounds(self, matrix, asked)?;
-        let Some((labels, samples)) = live_samples(self.engine, &matrix.vector.matchers, bounds)? else { return Ok(()) };
+        let Some((labels, samples)) = live_samples(self.engine, &matrix.vector.matchers, bounds)? else {
+            return Ok(());
+        };
         let count = samples.len();
         let times = &samples.timestamps;
         let distance = match times[..] {
-            [first, .., last] => format!(", one every {}", format_duration_ms((last - first) / (count as i64 - 1).max(1))),
+            [first, .., last] => {
+                format!(", one every {}", format_duration_ms((last - first) / (count as i64 - 1).max(1)))
+            }
             _ => String::new(),
         };
         let message = format!(

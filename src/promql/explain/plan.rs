@@ -72,9 +72,7 @@ pub(super) fn size(value: &Value) -> (u64, u64) {
     match value {
         Value::Scalar { .. } | Value::Text { .. } => (1, 1),
         Value::Vector(samples) => (samples.len() as u64, samples.len() as u64),
-        Value::Matrix(series) => {
-            (series.len() as u64, series.iter().map(|one| one.samples.len() as u64).sum())
-        }
+        Value::Matrix(series) => (series.len() as u64, series.iter().map(|one| one.samples.len() as u64).sum()),
     }
 }
 
@@ -94,7 +92,8 @@ fn node(query: &str, expr: &Expr, stats: &Stats, many_steps: bool) -> PlanNode {
     };
     let source = source_span.and_then(|span| source(stats, span));
     let measured = measured(stats, expr.span);
-    let once = many_steps && !matches!(expr.kind, ExprKind::Number { .. } | ExprKind::Text(_)) && is_step_invariant(expr);
+    let once =
+        many_steps && !matches!(expr.kind, ExprKind::Number { .. } | ExprKind::Text(_)) && is_step_invariant(expr);
     PlanNode {
         kind,
         text: shortened(expr.to_string()),

@@ -34,17 +34,30 @@ pub(super) fn references(asked: Asked, at: Option<At>, offset_ms: i64) -> (Times
 }
 
 /// The times in which an instant selector looks for samples.
-pub(super) fn instant_bounds(search: &Search<'_>, selector: &VectorSelector, asked: Asked) -> Result<TimeRange, QueryError> {
+pub(super) fn instant_bounds(
+    search: &Search<'_>,
+    selector: &VectorSelector,
+    asked: Asked,
+) -> Result<TimeRange, QueryError> {
     bounds(search, selector, asked, search.lookback_ms())
 }
 
 /// The times that the windows of a range selector cover.
-pub(super) fn range_bounds(search: &Search<'_>, matrix: &MatrixSelector, asked: Asked) -> Result<TimeRange, QueryError> {
+pub(super) fn range_bounds(
+    search: &Search<'_>,
+    matrix: &MatrixSelector,
+    asked: Asked,
+) -> Result<TimeRange, QueryError> {
     let range_ms = search.scope(asked).positive(&matrix.range)?;
     bounds(search, &matrix.vector, asked, range_ms)
 }
 
-fn bounds(search: &Search<'_>, selector: &VectorSelector, asked: Asked, before_ms: i64) -> Result<TimeRange, QueryError> {
+fn bounds(
+    search: &Search<'_>,
+    selector: &VectorSelector,
+    asked: Asked,
+    before_ms: i64,
+) -> Result<TimeRange, QueryError> {
     let offset_ms = selector.offset.as_ref().map_or(Ok(0), |offset| search.scope(asked).any(offset))?;
     let (first, last) = references(asked, selector.at, offset_ms);
     let first = first.saturating_sub(before_ms).saturating_add(1);
@@ -223,7 +236,8 @@ fn culprit(search: &Search<'_>, matchers: &[Matcher]) -> Result<Option<(Matcher,
     let is_name = |m: &Matcher| m.name == METRIC_NAME && m.op == MatchOp::Equal;
     for (index, matcher) in matchers.iter().enumerate().filter(|(_, m)| !is_name(m)) {
         search.check()?;
-        let others: Vec<Matcher> = matchers.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, m)| m.clone()).collect();
+        let others: Vec<Matcher> =
+            matchers.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, m)| m.clone()).collect();
         if count(search, &others)? > 0 {
             return Ok(Some((matcher.clone(), others)));
         }
@@ -246,7 +260,8 @@ fn count(search: &Search<'_>, matchers: &[Matcher]) -> Result<usize, QueryError>
 /// Matchers as a selector.
 fn show(matchers: &[Matcher]) -> String {
     let name = matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal);
-    let others: Vec<String> = matchers.iter().filter(|m| !name.is_some_and(|n| std::ptr::eq(*m, n))).map(show_one).collect();
+    let others: Vec<String> =
+        matchers.iter().filter(|m| !name.is_some_and(|n| std::ptr::eq(*m, n))).map(show_one).collect();
     let name = name.map_or("", |name| name.value.as_str());
     match (name, &others[..]) {
         ("", []) => "any series".to_owned(),
