@@ -161,6 +161,7 @@ async fn wait_for_end(
 fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: CancellationToken) -> JoinHandle<()> {
     let server = Server {
         connections_max: connections_max(config.limits.connections_max),
+        connections_per_address_max: config.limits.connections_per_address_max,
         timeouts: Timeouts::default(),
         metrics: ServerMetrics::new(&api.metrics),
     };
@@ -263,6 +264,9 @@ fn api_config(config: &Config) -> ApiConfig {
         body_bytes_max: config.limits.body_bytes_max,
         reads_max: config.limits.query_concurrent_max,
         read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
+        failed_logins_per_minute_max: config.limits.failed_logins_per_minute_max,
+        pushes_per_minute_max: config.limits.pushes_per_minute_max,
+        hosts: config.web_hosts.clone(),
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod bytes;
 pub mod clock;
 pub mod spelling;
+pub mod throttle;
 pub mod vfs;

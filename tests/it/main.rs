@@ -4,6 +4,7 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`query`]: queries under limits, cancelled, explained.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
@@ -24,5 +25,6 @@ mod lifecycle;
 mod promql;
 mod protocol;
 mod push;
+mod query;
 mod scrape;
 mod write;

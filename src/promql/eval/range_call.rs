@@ -24,8 +24,8 @@ use crate::{
 };
 use std::{ops::Range, sync::Arc};
 
-/// After so many samples in windows a kernel looks whether it should stop.
-const WORK_BETWEEN_CHECKS: usize = 1 << 21;
+/// After so many samples in windows a kernel looks whether it should stop: some milliseconds, even where it sorts.
+const WORK_BETWEEN_CHECKS: usize = 1 << 17;
 
 /// Where windows take their samples from.
 pub enum RangeSource {
