@@ -54,7 +54,8 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
     }
 
     fn seconds_until_one(&self, bucket: Bucket) -> u32 {
-        ((1.0 - bucket.tokens) * 60.0 / self.per_minute).ceil().clamp(1.0, 3_600.0) as u32
+        let ms = ((1.0 - bucket.tokens) * 60_000.0 / self.per_minute).round();
+        (ms / 1000.0).ceil().clamp(1.0, 3_600.0) as u32
     }
 
     /// Forgets those that may do all again; where there is none, everybody: many keys at once are one attacker's, and
