@@ -1,6 +1,6 @@
 //! Tokens and their scopes, the door that stays shut without one, and writes from other pages.
 
-use super::support::http::Answer;
+use super::support::http::{Answer, raw};
 use super::support::server::{TestServer, run};
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -133,7 +133,8 @@ fn a_token_that_pushes_too_often_is_told_when_it_may_again() {
 fn a_page_that_had_its_own_name_lead_here_is_refused_and_programs_are_not() {
     let browser = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36");
     let ask = |server: &TestServer, host: &str, agent: (&str, &str)| {
-        server.send("GET", "/api/v1/query?query=1", &[("Host", host), agent], b"").status
+        let headers = [("Host", host), agent].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        raw(server.address(), "GET", "/api/v1/query?query=1", &headers, b"").status
     };
     let server = TestServer::with_config("web:\n  hosts: [metrics.example.com]\n");
     assert_eq!(ask(&server, "evil.example:9090", browser), 403);

@@ -49,7 +49,7 @@ fn mistakes_point_at_their_place_and_an_empty_answer_at_its_reason() {
     let server = filled();
     let wrong = ask(&server, &["sum(asked"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(wrong.text.contains("parse error") && wrong.text.contains("sum(asked\n   ^"), "{}", wrong.text);
+    assert!(wrong.text.contains("parse error") && wrong.text.contains("sum(asked\n         ^"), "{}", wrong.text);
     let experimental = ask(&server, &["sum(limitk(1, asked))"]);
     assert_eq!(experimental.status.code(), Some(2));
     assert!(
