@@ -232,92 +232,67 @@ fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) ->
 fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
     let default = Limits::default();
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let number = |raw, path, bounds, default, problems: &mut Problems| {
-        within(raw, path, bounds, default, u64::to_string, problems)
+    let lookback_ms = within(
+        raw.query_lookback_delta_ms,
+        "limits.query_lookback_delta",
+        (1, 365 * DAY_MS),
+        default.query_lookback_delta_ms,
+        |ms| format_duration_ms(*ms),
+        problems,
+    );
+    let timeout_ms = within(
+        raw.query_timeout_ms,
+        "limits.query_timeout",
+        (1, DAY_MS),
+        default.query_timeout_ms,
+        |ms| format_duration_ms(*ms),
+        problems,
+    );
+    let mut number = |raw, name: &str, bounds, default: u64| {
+        within(raw, &format!("limits.{name}"), bounds, default, u64::to_string, problems)
     };
-    let time = |raw, path, bounds, default, problems: &mut Problems| {
-        within(raw, path, bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
-    };
-    let connections_max = default.connections_max as u64;
-    let body_bytes_max = default.body_bytes_max as u64;
+    // Each of these takes a thread of those that may block.
+    const CONCURRENT_MAX: u64 = 48;
+    let concurrent = (default.query_concurrent_max as u64).min(CONCURRENT_MAX);
+    let (connections, per_address) = (default.connections_max as u64, default.connections_per_address_max as u64);
+    let body_bytes = default.body_bytes_max as u64;
+    let (any, often) = ((1, u64::MAX), (1, 1_000_000));
     Limits {
-        connections_max: size(number(
-            raw.connections_max,
-            "limits.connections_max",
-            (16, 1 << 20),
-            connections_max,
-            problems,
-        )),
-        body_bytes_max: size(number(
-            raw.body_bytes_max,
-            "limits.body_bytes_max",
-            (1 << 10, 1 << 30),
-            body_bytes_max,
-            problems,
-        )),
-        query_timeout_ms: time(
-            raw.query_timeout_ms,
-            "limits.query_timeout",
-            (1, DAY_MS),
-            default.query_timeout_ms,
-            problems,
-        ),
-        query_samples_max: number(
-            raw.query_samples_max,
-            "limits.query_samples_max",
-            (1, u64::MAX),
-            default.query_samples_max,
-            problems,
-        ),
+        connections_max: size(number(raw.connections_max, "connections_max", (16, 1 << 20), connections)),
         connections_per_address_max: size(number(
             raw.connections_per_address_max,
-            "limits.connections_per_address_max",
+            "connections_per_address_max",
             (1, 1 << 20),
-            default.connections_per_address_max as u64,
-            problems,
+            per_address,
         )),
+        body_bytes_max: size(number(raw.body_bytes_max, "body_bytes_max", (1 << 10, 1 << 30), body_bytes)),
+        query_timeout_ms: timeout_ms,
+        query_samples_max: number(raw.query_samples_max, "query_samples_max", any, default.query_samples_max),
         query_samples_scanned_max: number(
             raw.query_samples_scanned_max,
-            "limits.query_samples_scanned_max",
-            (1, u64::MAX),
+            "query_samples_scanned_max",
+            any,
             default.query_samples_scanned_max,
-            problems,
         ),
-        query_bytes_max: number(
-            raw.query_bytes_max,
-            "limits.query_bytes_max",
-            (1 << 10, u64::MAX),
-            default.query_bytes_max,
-            problems,
-        ),
+        query_bytes_max: number(raw.query_bytes_max, "query_bytes_max", (1 << 10, u64::MAX), default.query_bytes_max),
         query_concurrent_max: size(number(
             raw.query_concurrent_max,
-            "limits.query_concurrent_max",
-            // Each takes a thread of those that may block.
-            (1, 48),
-            (default.query_concurrent_max as u64).min(48),
-            problems,
+            "query_concurrent_max",
+            (1, CONCURRENT_MAX),
+            concurrent,
         )),
+        query_lookback_delta_ms: lookback_ms,
         pushes_per_minute_max: number(
             raw.pushes_per_minute_max,
-            "limits.pushes_per_minute_max",
-            (1, 1_000_000),
+            "pushes_per_minute_max",
+            often,
             default.pushes_per_minute_max,
-            problems,
         ),
         failed_logins_per_minute_max: number(
             raw.failed_logins_per_minute_max,
-            "limits.failed_logins_per_minute_max",
-            (1, 1_000_000),
+            "failed_logins_per_minute_max",
+            often,
             default.failed_logins_per_minute_max,
-            problems,
-        ),
-        query_lookback_delta_ms: time(
-            raw.query_lookback_delta_ms,
-            "limits.query_lookback_delta",
-            (1, 365 * DAY_MS),
-            default.query_lookback_delta_ms,
-            problems,
         ),
     }
 }
