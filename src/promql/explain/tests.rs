@@ -5,11 +5,13 @@ use crate::{
     model::{Labels, STALE_NAN},
     promql::{
         engine::{Asked, Engine, EngineConfig, QueryOptions},
+        limits::QueryError,
         parser::parse_selector,
     },
     stdx::clock::ManualClock,
     store::{Appendable, WriteBatch, memory::Memory},
 };
+use proptest::prelude::*;
 use std::sync::Arc;
 
 const MINUTE: i64 = 60_000;
@@ -162,4 +164,53 @@ fn any_query_can_be_explained() {
     explained(&engine, &deep, 3);
     let many = vec!["missing"; 60].join(" or ");
     assert!(explained(&engine, &many, 3).reasons.len() <= 60);
+}
+
+/// Expressions of every form over the series of [`web`] and some that are not there.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("http_requests_total"),
+        Just("http_requests_total{job=\"web\"}"),
+        Just("http_requests_total{job=~\"a.*\"}"),
+        Just("http_limits offset 1m"),
+        Just("http_limits @ 60"),
+        Just("missing"),
+        Just("gone"),
+        Just("{__name__=~\"http.*\",job!=\"web\"}"),
+    ]
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 2, |inner| {
+        let operator =
+            prop_oneof![Just("+"), Just("/"), Just(">"), Just("== bool"), Just("and"), Just("or"), Just("unless")];
+        let matching = prop_oneof![Just(""), Just("on (job)"), Just("ignoring (code, instance)"), Just("on ()")];
+        prop_oneof![
+            (inner.clone(), operator, matching, inner.clone())
+                .prop_map(|(left, op, matching, right)| format!("({left}) {op} {matching} ({right})")),
+            inner.clone().prop_map(|inner| format!("sum by (job) ({inner})")),
+            inner.clone().prop_map(|inner| format!("topk(1, {inner})")),
+            inner.clone().prop_map(|inner| format!("({inner}) > 1000")),
+            inner.clone().prop_map(|inner| format!("absent({inner})")),
+            inner.clone().prop_map(|inner| format!("rate(({inner})[3m:30s])")),
+            inner.prop_map(|inner| format!("histogram_quantile(0.5, -({inner}))")),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn an_empty_answer_has_a_reason_and_another_has_none(query in expression(), minute in 0i64..8, ranged: bool) {
+        let engine = web();
+        let asked = match ranged {
+            true => Asked::range(0, minute * MINUTE, MINUTE, 100).unwrap(),
+            false => Asked::instant(minute * MINUTE),
+        };
+        // Sides that match more than once are errors, as they are for the query itself.
+        let explained = explain(&engine, &query, asked, &QueryOptions::default());
+        prop_assert!(!matches!(explained, Err(QueryError::Parse(_))), "{}: {:?}", query, explained.err());
+        if let Ok(explanation) = explained {
+            let reasons = &explanation.reasons;
+            prop_assert_eq!(explanation.points == 0, !reasons.is_empty(), "{}: {:?}", query, reasons);
+            prop_assert!(reasons.iter().all(|reason| reason.span.end <= query.len() && reason.column > 0));
+        }
+    }
 }
