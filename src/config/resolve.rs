@@ -232,22 +232,6 @@ fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) ->
 fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
     let default = Limits::default();
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let lookback_ms = within(
-        raw.query_lookback_delta_ms,
-        "limits.query_lookback_delta",
-        (1, 365 * DAY_MS),
-        default.query_lookback_delta_ms,
-        |ms| format_duration_ms(*ms),
-        problems,
-    );
-    let timeout_ms = within(
-        raw.query_timeout_ms,
-        "limits.query_timeout",
-        (1, DAY_MS),
-        default.query_timeout_ms,
-        |ms| format_duration_ms(*ms),
-        problems,
-    );
     let mut number = |raw, name: &str, bounds, default: u64| {
         within(raw, &format!("limits.{name}"), bounds, default, u64::to_string, problems)
     };
@@ -257,7 +241,7 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
     let (connections, per_address) = (default.connections_max as u64, default.connections_per_address_max as u64);
     let body_bytes = default.body_bytes_max as u64;
     let (any, often) = ((1, u64::MAX), (1, 1_000_000));
-    Limits {
+    let mut limits = Limits {
         connections_max: size(number(raw.connections_max, "connections_max", (16, 1 << 20), connections)),
         connections_per_address_max: size(number(
             raw.connections_per_address_max,
@@ -266,7 +250,6 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             per_address,
         )),
         body_bytes_max: size(number(raw.body_bytes_max, "body_bytes_max", (1 << 10, 1 << 30), body_bytes)),
-        query_timeout_ms: timeout_ms,
         query_samples_max: number(raw.query_samples_max, "query_samples_max", any, default.query_samples_max),
         query_samples_scanned_max: number(
             raw.query_samples_scanned_max,
@@ -281,7 +264,6 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             (1, CONCURRENT_MAX),
             concurrent,
         )),
-        query_lookback_delta_ms: lookback_ms,
         pushes_per_minute_max: number(
             raw.pushes_per_minute_max,
             "pushes_per_minute_max",
@@ -294,7 +276,16 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             often,
             default.failed_logins_per_minute_max,
         ),
-    }
+        query_timeout_ms: default.query_timeout_ms,
+        query_lookback_delta_ms: default.query_lookback_delta_ms,
+    };
+    let mut time = |raw, name: &str, bounds, default| {
+        within(raw, &format!("limits.{name}"), bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
+    };
+    limits.query_timeout_ms = time(raw.query_timeout_ms, "query_timeout", (1, DAY_MS), limits.query_timeout_ms);
+    let (lookback, default) = (raw.query_lookback_delta_ms, limits.query_lookback_delta_ms);
+    limits.query_lookback_delta_ms = time(lookback, "query_lookback_delta", (1, 365 * DAY_MS), default);
+    limits
 }
 
 /// The limit as written, where it is within its bounds (inclusive); else the default, and a mistake is reported.
