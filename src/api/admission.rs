@@ -4,7 +4,10 @@ use super::{
     error::{ApiError, ErrorKind},
     state::ApiConfig,
 };
-use crate::telemetry::{Metrics, Reading};
+use crate::{
+    model::time::format_duration_ms,
+    telemetry::{Metrics, Reading},
+};
 use std::{
     sync::{
         Arc,
@@ -30,6 +33,7 @@ const BODY_WAIT: Duration = Duration::from_secs(5);
 pub struct Admission {
     reads: Arc<Semaphore>,
     reads_waiting: Arc<AtomicUsize>,
+    reads_max: usize,
     read_timeout: Duration,
     bodies: Arc<Semaphore>,
     /// Places for clients that listen to events.
@@ -69,7 +73,7 @@ impl Admission {
         let read_timeout = Duration::from_millis(config.read_timeout_ms);
         let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX as usize));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-        Admission { reads, reads_waiting, read_timeout, bodies, listeners }
+        Admission { reads, reads_waiting, reads_max, read_timeout, bodies, listeners }
     }
 
     /// A turn to read. Waits no longer than `wait`, nor than any read may take.
@@ -86,7 +90,14 @@ impl Admission {
         let wait = wait.map_or(self.read_timeout, |wait| wait.min(self.read_timeout));
         match timeout(wait, self.reads.clone().acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ => Err(ApiError::new(ErrorKind::Timeout, "query timed out in query queue")),
+            _ => {
+                let (most, wait) = (self.reads_max, format_duration_ms(wait.as_millis() as i64));
+                let message = format!(
+                    "query timed out in query queue: {most} queries run at once and none ended within {wait}; ask again \
+                     later, or raise limits.query_concurrent_max in the config"
+                );
+                Err(ApiError::new(ErrorKind::Timeout, message))
+            }
         }
     }
 
@@ -117,7 +128,8 @@ mod tests {
         let admission = admission();
         let turn = admission.read(None).await.unwrap();
         let error = admission.read(Some(Duration::from_millis(5))).await.unwrap_err();
-        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "query timed out in query queue"));
+        assert_eq!(error.kind, ErrorKind::Timeout);
+        assert!(error.message.starts_with("query timed out in query queue: 1 queries run"), "{}", error.message);
         drop(turn);
         drop(admission.read(None).await.unwrap());
         assert_eq!(admission.reads_waiting.load(Ordering::Relaxed), 0);

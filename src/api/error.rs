@@ -22,6 +22,10 @@ pub enum ErrorKind {
     TooLarge,
     Overloaded,
     BodyTimeout,
+    /// Too often; allowed again in so many seconds.
+    Throttled {
+        retry_s: u32,
+    },
 }
 
 impl ErrorKind {
@@ -37,6 +41,7 @@ impl ErrorKind {
             ErrorKind::Unauthorized => "unauthorized",
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::TooLarge => "too_large",
+            ErrorKind::Throttled { .. } => "too_many_requests",
         }
     }
 
@@ -54,6 +59,7 @@ impl ErrorKind {
             ErrorKind::Forbidden => StatusCode::FORBIDDEN,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            ErrorKind::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 }
@@ -95,6 +101,9 @@ impl ApiError {
             }
             ErrorKind::Overloaded => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            ErrorKind::Throttled { retry_s } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_s));
             }
             // The rest of the body is still on its way and will not be read.
             ErrorKind::TooLarge | ErrorKind::BodyTimeout => {

@@ -28,6 +28,8 @@ mod tests;
 mod v1;
 mod write;
 
+pub use params::{parse_duration, parse_time};
 pub use place::Place;
+pub use render::result::push_data;
 pub use router::{Pages, service};
 pub use state::{About, Api, ApiConfig, InForce, Parts, ReloadRequest};

@@ -134,7 +134,7 @@ fn decode(text: &str) -> Option<String> {
 }
 
 /// Reads seconds since the epoch or RFC 3339, to the millisecond.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let problem = || format!("cannot parse {text:?} to a valid timestamp");
     if let Some(seconds) = parse_float(text) {
         if seconds.is_nan() {

@@ -1,6 +1,11 @@
 //! What handlers work with.
 
-use super::{admission::Admission, error::ApiError, error::ErrorKind, place::Place};
+use super::{
+    admission::Admission,
+    error::{ApiError, ErrorKind},
+    middleware::manners::Manners,
+    place::Place,
+};
 use crate::{
     auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
     store::Store, telemetry::Metrics,
@@ -32,12 +37,26 @@ pub struct ApiConfig {
     /// How long a read may wait and compute.
     pub read_timeout_ms: u64,
     pub place: Place,
+    /// Wrong tokens of one address.
+    pub failed_logins_per_minute_max: u64,
+    /// Of one token.
+    pub pushes_per_minute_max: u64,
+    /// Names under which browsers may ask, beside those that nobody else can own; lower case.
+    pub hosts: Vec<String>,
 }
 
 impl Default for ApiConfig {
     fn default() -> ApiConfig {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
-        ApiConfig { body_bytes_max: 16 << 20, reads_max: cores * 2, read_timeout_ms: 120_000, place: Place::default() }
+        ApiConfig {
+            body_bytes_max: 16 << 20,
+            reads_max: cores * 2,
+            read_timeout_ms: 120_000,
+            place: Place::default(),
+            failed_logins_per_minute_max: 10,
+            pushes_per_minute_max: 600,
+            hosts: Vec::new(),
+        }
     }
 }
 
@@ -90,6 +109,7 @@ pub struct Api {
     pub metrics: Metrics,
     pub about: About,
     pub admission: Admission,
+    pub manners: Manners,
     pub requests: RequestMetrics,
     /// Cancelled when the process stops: answers that never end by themselves end then.
     pub stop: CancellationToken,
@@ -118,8 +138,10 @@ impl Api {
             ),
         };
         let admission = Admission::new(&config, &metrics);
+        let manners =
+            Manners::new(config.failed_logins_per_minute_max, config.pushes_per_minute_max, config.hosts.clone());
         let stage = AtomicU8::new(Stage::Starting as u8);
-        Api { config, keyring, metrics, about, admission, requests, stop, stage, parts: OnceLock::new() }
+        Api { config, keyring, metrics, about, admission, manners, requests, stop, stage, parts: OnceLock::new() }
     }
 
     /// From now on everything is answered. A second call changes nothing.

@@ -169,6 +169,7 @@ async fn wait_for_end(
 fn serve(config: &Config, api: &Arc<Api>, listener: TcpListener, stop: CancellationToken) -> JoinHandle<()> {
     let server = Server {
         connections_max: connections_max(config.limits.connections_max),
+        connections_per_address_max: config.limits.connections_per_address_max,
         timeouts: Timeouts::default(),
         metrics: ServerMetrics::new(&api.metrics),
     };
@@ -246,8 +247,10 @@ impl Rooms {
 fn engine_config(config: &Config) -> EngineConfig {
     let limits = Limits {
         samples_max: config.limits.query_samples_max,
+        scanned_max: config.limits.query_samples_scanned_max,
+        bytes_max: config.limits.query_bytes_max,
+        concurrent_max: config.limits.query_concurrent_max,
         timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
-        ..Limits::default()
     };
     EngineConfig {
         limits,
@@ -267,8 +270,11 @@ fn api_config(config: &Config, address: SocketAddr) -> ApiConfig {
     ApiConfig {
         place,
         body_bytes_max: config.limits.body_bytes_max,
-        reads_max: Limits::default().concurrent_max,
+        reads_max: config.limits.query_concurrent_max,
         read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
+        failed_logins_per_minute_max: config.limits.failed_logins_per_minute_max,
+        pushes_per_minute_max: config.limits.pushes_per_minute_max,
+        hosts: config.web_hosts.iter().cloned().chain(config.web.external.as_ref().and_then(External::host)).collect(),
     }
 }
 
@@ -281,6 +287,7 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
         ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
         ("query.timeout", crate::model::time::format_duration_ms(config.limits.query_timeout_ms)),
         ("query.max-samples", config.limits.query_samples_max.to_string()),
+        ("query.max-concurrency", config.limits.query_concurrent_max.to_string()),
         ("query.lookback-delta", crate::model::time::format_duration_ms(config.limits.query_lookback_delta_ms)),
     ];
     let flags: BTreeMap<String, String> = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

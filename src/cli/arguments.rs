@@ -25,6 +25,48 @@ pub enum Command {
     /// Make tokens for those who push and read.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Ask a question in PromQL.
+    Query(Query),
+}
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The expression, such as 'sum by (job) (up)'.
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: String,
+    /// A running server, with its path prefix if it has one.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// Read this data directory in place of asking a server; none may be running on it.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// When to evaluate, or where the range ends: Unix seconds or RFC 3339. [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub time: Option<String>,
+    /// Evaluate over this long before the time, such as 6h.
+    #[arg(long, value_name = "DURATION")]
+    pub range: Option<String>,
+    /// Between evaluations of a range, such as 1m. [default: a 250th of the range]
+    #[arg(long, value_name = "DURATION", requires = "range")]
+    pub step: Option<String>,
+    /// How the answer is written. [default: table]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Option<QueryFormat>,
+    /// File that holds a token with the scope `read`.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueryFormat {
+    /// Aligned columns.
+    Table,
+    /// As the HTTP API answers.
+    Json,
+    /// One line a point, a column for each label.
+    Csv,
+    /// Drawn in the terminal.
+    Chart,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,11 @@
 //! Holds a tree against the table of keys and reports everything that does not fit.
 
 use super::{
-    problem::{Problems, nearest},
+    problem::Problems,
     schema::{Key, Shape},
     tree::{Entry, Node, Value},
 };
-use crate::model::time::parse_duration_ms;
+use crate::{model::time::parse_duration_ms, stdx::spelling::nearest};
 
 /// Checks `node` at `path` and all below it.
 pub fn check(node: &Node, shape: Shape, path: &str, problems: &mut Problems) {

@@ -290,7 +290,7 @@ scrape_configs:
     fn what_is_shown_reads_back_and_holds_no_secret() {
         let hash = "ab".repeat(32);
         let text = format!(
-            "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s}}\n\
+            "listen: ':9091'\ndata: below\nstorage: {{retention: 90d}}\nlimits: {{query_timeout: 1m30s, query_concurrent_max: 4}}\n\
              auth: {{tokens: [{{name: ci, sha256: '{hash}', scopes: [push, read]}}]}}\n\
              features: [promql-experimental-functions]\nhosts: {{enabled: false, interval: 5s}}\n"
         );
@@ -317,10 +317,18 @@ scrape_configs:
               scopes: [push, read]
         limits:
           connections_max: 10240
+          connections_per_address_max: 256
           body_bytes_max: 16777216
           query_timeout: 1m30s
           query_samples_max: 50000000
+          query_samples_scanned_max: 2000000000
+          query_bytes_max: 536870912
+          query_concurrent_max: 4
           query_lookback_delta: 5m
+          pushes_per_minute_max: 600
+          failed_logins_per_minute_max: 10
+        web:
+          hosts: []
         features: [promql-experimental-functions]
         hosts:
           enabled: false

@@ -24,6 +24,7 @@ pub struct RawConfig {
     pub exemplars_max: Option<Located<u64>>,
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
+    pub web_hosts: Vec<Located<String>>,
     pub features: Vec<Located<String>>,
     pub hosts_enabled: Option<Located<bool>>,
     pub hosts_interval_ms: Option<Located<i64>>,
@@ -49,9 +50,15 @@ pub struct RawToken {
 #[derive(Debug, Clone, Default)]
 pub struct RawLimits {
     pub connections_max: Option<Located<u64>>,
+    pub connections_per_address_max: Option<Located<u64>>,
     pub body_bytes_max: Option<Located<u64>>,
     pub query_timeout_ms: Option<Located<i64>>,
     pub query_samples_max: Option<Located<u64>>,
+    pub query_samples_scanned_max: Option<Located<u64>>,
+    pub query_bytes_max: Option<Located<u64>>,
+    pub query_concurrent_max: Option<Located<u64>>,
+    pub pushes_per_minute_max: Option<Located<u64>>,
+    pub failed_logins_per_minute_max: Option<Located<u64>>,
     pub query_lookback_delta_ms: Option<Located<i64>>,
 }
 
@@ -76,11 +83,18 @@ impl RawConfig {
                 .collect(),
             limits: RawLimits {
                 connections_max: whole(limits, "connections_max"),
+                connections_per_address_max: whole(limits, "connections_per_address_max"),
                 body_bytes_max: found(limits, "body_bytes_max", parse_size),
                 query_timeout_ms: duration(limits, "query_timeout"),
                 query_samples_max: whole(limits, "query_samples_max"),
+                query_samples_scanned_max: whole(limits, "query_samples_scanned_max"),
+                query_bytes_max: found(limits, "query_bytes_max", parse_size),
+                query_concurrent_max: whole(limits, "query_concurrent_max"),
+                pushes_per_minute_max: whole(limits, "pushes_per_minute_max"),
+                failed_logins_per_minute_max: whole(limits, "failed_logins_per_minute_max"),
                 query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
             },
+            web_hosts: tree.get("web").and_then(|web| web.get("hosts")).map(texts).unwrap_or_default(),
             features: tree.get("features").map(texts).unwrap_or_default(),
             hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),

@@ -1,7 +1,7 @@
 //! From what was written to what it means: defaults filled in, everything typed, every mistake reported.
 
 use super::{
-    problem::{Problems, nearest},
+    problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
     web::{self, Web},
@@ -10,6 +10,7 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
     model::time::format_duration_ms,
     promql::parser::ParseOptions,
+    stdx::spelling::nearest,
 };
 use std::{
     collections::HashSet,
@@ -45,6 +46,8 @@ pub struct Config {
     pub exemplars_max: u64,
     pub tokens: Vec<Token>,
     pub limits: Limits,
+    /// Names under which browsers may ask for us beside those of this machine; lower case.
+    pub web_hosts: Vec<String>,
     pub features: Vec<Feature>,
     pub hosts: Hosts,
     pub web: Web,
@@ -70,12 +73,23 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
+    /// Of one address that is not this machine's.
+    pub connections_per_address_max: usize,
     /// On the wire, before decompression.
     pub body_bytes_max: usize,
     pub query_timeout_ms: i64,
     /// Held in memory by one query.
     pub query_samples_max: u64,
+    /// Read by one query in all.
+    pub query_samples_scanned_max: u64,
+    pub query_bytes_max: u64,
+    /// Computing at once; more wait.
+    pub query_concurrent_max: usize,
     pub query_lookback_delta_ms: i64,
+    /// Of one token, or of one address where no token is needed.
+    pub pushes_per_minute_max: u64,
+    /// Of one address.
+    pub failed_logins_per_minute_max: u64,
 }
 
 impl Default for Limits {
@@ -83,12 +97,24 @@ impl Default for Limits {
         Limits {
             // Each costs at most 16 KiB of buffer and a file descriptor: 160 MiB in the worst case.
             connections_max: 10_240,
+            // A browser opens 6, a Grafana a few dozen; with this many, forty addresses fill the server and not one.
+            connections_per_address_max: 256,
             // A remote write of 60,000 samples takes under 2 MiB, a push of 20,000 series under 4.
             body_bytes_max: 16 << 20,
             // Those of Prometheus, which its dashboards were made under.
             query_timeout_ms: 120_000,
             query_samples_max: 50_000_000,
             query_lookback_delta_ms: 300_000,
+            // At 5 ns each ten seconds of one core.
+            query_samples_scanned_max: 2_000_000_000,
+            // Two such queries fit beside the head in a machine of 2 GiB.
+            query_bytes_max: 512 << 20,
+            // One that computes and one that waits for memory on each core.
+            query_concurrent_max: std::thread::available_parallelism().map_or(2, |cores| cores.get()) * 2,
+            // Ten a second: a matrix build of 200 jobs may end all at once, and no script in a loop fills the log.
+            pushes_per_minute_max: 600,
+            // A person mistypes a few times; a token has 256 bits, a chosen one perhaps 30.
+            failed_logins_per_minute_max: 10,
         }
     }
 }
@@ -162,6 +188,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
+        web_hosts: raw.web_hosts.into_iter().map(|host| host.value.to_ascii_lowercase()).collect(),
         features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),
         hosts: Hosts {
             enabled: raw.hosts_enabled.is_none_or(|found| found.value),
@@ -213,51 +240,60 @@ fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) ->
 fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
     let default = Limits::default();
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let number = |raw, path, bounds, default, problems: &mut Problems| {
-        within(raw, path, bounds, default, u64::to_string, problems)
+    let mut number = |raw, name: &str, bounds, default: u64| {
+        within(raw, &format!("limits.{name}"), bounds, default, u64::to_string, problems)
     };
-    let time = |raw, path, bounds, default, problems: &mut Problems| {
-        within(raw, path, bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
+    // Each of these takes a thread of those that may block.
+    const CONCURRENT_MAX: u64 = 48;
+    let concurrent = (default.query_concurrent_max as u64).min(CONCURRENT_MAX);
+    let (connections, per_address) = (default.connections_max as u64, default.connections_per_address_max as u64);
+    let body_bytes = default.body_bytes_max as u64;
+    let (any, often) = ((1, u64::MAX), (1, 1_000_000));
+    let mut limits = Limits {
+        connections_max: size(number(raw.connections_max, "connections_max", (16, 1 << 20), connections)),
+        connections_per_address_max: size(number(
+            raw.connections_per_address_max,
+            "connections_per_address_max",
+            (1, 1 << 20),
+            per_address,
+        )),
+        body_bytes_max: size(number(raw.body_bytes_max, "body_bytes_max", (1 << 10, 1 << 30), body_bytes)),
+        query_samples_max: number(raw.query_samples_max, "query_samples_max", any, default.query_samples_max),
+        query_samples_scanned_max: number(
+            raw.query_samples_scanned_max,
+            "query_samples_scanned_max",
+            any,
+            default.query_samples_scanned_max,
+        ),
+        query_bytes_max: number(raw.query_bytes_max, "query_bytes_max", (1 << 10, u64::MAX), default.query_bytes_max),
+        query_concurrent_max: size(number(
+            raw.query_concurrent_max,
+            "query_concurrent_max",
+            (1, CONCURRENT_MAX),
+            concurrent,
+        )),
+        pushes_per_minute_max: number(
+            raw.pushes_per_minute_max,
+            "pushes_per_minute_max",
+            often,
+            default.pushes_per_minute_max,
+        ),
+        failed_logins_per_minute_max: number(
+            raw.failed_logins_per_minute_max,
+            "failed_logins_per_minute_max",
+            often,
+            default.failed_logins_per_minute_max,
+        ),
+        query_timeout_ms: default.query_timeout_ms,
+        query_lookback_delta_ms: default.query_lookback_delta_ms,
     };
-    let connections_max = default.connections_max as u64;
-    let body_bytes_max = default.body_bytes_max as u64;
-    Limits {
-        connections_max: size(number(
-            raw.connections_max,
-            "limits.connections_max",
-            (16, 1 << 20),
-            connections_max,
-            problems,
-        )),
-        body_bytes_max: size(number(
-            raw.body_bytes_max,
-            "limits.body_bytes_max",
-            (1 << 10, 1 << 30),
-            body_bytes_max,
-            problems,
-        )),
-        query_timeout_ms: time(
-            raw.query_timeout_ms,
-            "limits.query_timeout",
-            (1, DAY_MS),
-            default.query_timeout_ms,
-            problems,
-        ),
-        query_samples_max: number(
-            raw.query_samples_max,
-            "limits.query_samples_max",
-            (1, u64::MAX),
-            default.query_samples_max,
-            problems,
-        ),
-        query_lookback_delta_ms: time(
-            raw.query_lookback_delta_ms,
-            "limits.query_lookback_delta",
-            (1, 365 * DAY_MS),
-            default.query_lookback_delta_ms,
-            problems,
-        ),
-    }
+    let mut time = |raw, name: &str, bounds, default| {
+        within(raw, &format!("limits.{name}"), bounds, default, |ms: &i64| format_duration_ms(*ms), problems)
+    };
+    limits.query_timeout_ms = time(raw.query_timeout_ms, "query_timeout", (1, DAY_MS), limits.query_timeout_ms);
+    let (lookback, default) = (raw.query_lookback_delta_ms, limits.query_lookback_delta_ms);
+    limits.query_lookback_delta_ms = time(lookback, "query_lookback_delta", (1, 365 * DAY_MS), default);
+    limits
 }
 
 /// The limit as written, where it is within its bounds (inclusive); else the default, and a mistake is reported.

@@ -48,13 +48,13 @@ const OURS: &[Key] = &[
     key("data", Text),
     key("auth", Map(&[AUTH])),
     key("limits", Map(&[LIMITS])),
+    key("web", Map(&[WEB])),
     key("features", Texts),
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
-    key("web", Map(&[WEB])),
 ];
 
-const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text)];
+const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key("hosts", Texts)];
 
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
@@ -64,10 +64,16 @@ const TOKEN: &[Key] = &[key("name", Text), key("token_file", Text), key("sha256"
 
 const LIMITS: &[Key] = &[
     key("connections_max", Whole),
+    key("connections_per_address_max", Whole),
     key("body_bytes_max", Size),
     key("query_timeout", Duration),
     key("query_samples_max", Whole),
+    key("query_samples_scanned_max", Whole),
+    key("query_bytes_max", Size),
+    key("query_concurrent_max", Whole),
     key("query_lookback_delta", Duration),
+    key("pushes_per_minute_max", Whole),
+    key("failed_logins_per_minute_max", Whole),
 ];
 
 const PROMETHEUS: &[Key] = &[

@@ -37,10 +37,17 @@ impl Config {
         let limits = &self.limits;
         writeln!(out, "limits:")?;
         writeln!(out, "  connections_max: {}", limits.connections_max)?;
+        writeln!(out, "  connections_per_address_max: {}", limits.connections_per_address_max)?;
         writeln!(out, "  body_bytes_max: {}", limits.body_bytes_max)?;
         writeln!(out, "  query_timeout: {}", format_duration_ms(limits.query_timeout_ms))?;
         writeln!(out, "  query_samples_max: {}", limits.query_samples_max)?;
+        writeln!(out, "  query_samples_scanned_max: {}", limits.query_samples_scanned_max)?;
+        writeln!(out, "  query_bytes_max: {}", limits.query_bytes_max)?;
+        writeln!(out, "  query_concurrent_max: {}", limits.query_concurrent_max)?;
         writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
+        writeln!(out, "  pushes_per_minute_max: {}", limits.pushes_per_minute_max)?;
+        writeln!(out, "  failed_logins_per_minute_max: {}", limits.failed_logins_per_minute_max)?;
+        let hosts: Vec<String> = self.web_hosts.iter().map(|host| quoted(host)).collect();
         let features: Vec<&str> = self.features.iter().map(|feature| feature.as_str()).collect();
         writeln!(out, "features: [{}]", features.join(", "))?;
         writeln!(out, "hosts:")?;
@@ -53,6 +60,7 @@ impl Config {
         }
         let prefix = self.web.prefix();
         writeln!(out, "  route_prefix: {}", quoted(if prefix.is_empty() { "/" } else { prefix }))?;
+        writeln!(out, "  hosts: [{}]", hosts.join(", "))?;
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;

@@ -29,6 +29,12 @@ pub struct External {
 }
 
 impl External {
+    /// Its name or address without the port, lower case.
+    pub fn host(&self) -> Option<String> {
+        let url = Url::parse(self.origin.as_deref()?).ok()?;
+        url.host_str().map(str::to_ascii_lowercase)
+    }
+
     /// Without a slash at the end.
     pub fn url(&self) -> String {
         format!("{}{}", self.origin.as_deref().unwrap_or_default(), self.path)

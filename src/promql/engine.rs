@@ -78,11 +78,31 @@ pub struct Engine {
 }
 
 /// The steps a query asks for.
-#[derive(Clone, Copy)]
-struct Asked {
-    grid: Grid,
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub(super) grid: Grid,
     /// 0 for an instant.
-    step_ms: i64,
+    pub(super) step_ms: i64,
+}
+
+impl Asked {
+    /// One step at `at_ms`.
+    pub fn instant(at_ms: Timestamp) -> Asked {
+        Asked { grid: Grid::instant(at_ms), step_ms: 0 }
+    }
+
+    /// The steps of a range, at most `steps_max`.
+    pub fn range(start_ms: Timestamp, end_ms: Timestamp, step_ms: i64, steps_max: u64) -> Result<Asked, QueryError> {
+        if step_ms <= 0 || end_ms < start_ms {
+            return Err(QueryError::execution("a range query needs a positive step and an end not before its start"));
+        }
+        let span = end_ms.checked_sub(start_ms).ok_or_else(|| QueryError::execution("the range is too long"))?;
+        let count = usize::try_from(span / step_ms + 1).map_err(|_| QueryError::TooManySamples)?;
+        if count as u64 > steps_max {
+            return Err(QueryError::TooManySamples);
+        }
+        Ok(Asked { grid: Grid { start: start_ms, step: step_ms, count }, step_ms })
+    }
 }
 
 impl Engine {
@@ -102,8 +122,7 @@ impl Engine {
 
     /// Evaluates at one time. Blocks until done: call it from a thread that may wait.
     pub fn instant(&self, query: &str, at_ms: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
-        let asked = Asked { grid: Grid::instant(at_ms), step_ms: 0 };
-        self.run(query, asked, options)
+        self.run(query, Asked::instant(at_ms), options)
     }
 
     /// Evaluates at `start_ms`, then every `step_ms` up to `end_ms`; always a matrix. Blocks until done. How many steps
@@ -116,25 +135,34 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        if step_ms <= 0 || end_ms < start_ms {
-            return Err(QueryError::execution("a range query needs a positive step and an end not before its start"));
-        }
-        let span = end_ms.checked_sub(start_ms).ok_or_else(|| QueryError::execution("the range is too long"))?;
-        let count = usize::try_from(span / step_ms + 1).map_err(|_| QueryError::TooManySamples)?;
-        if count as u64 > self.config.limits.samples_max {
-            return Err(QueryError::TooManySamples);
-        }
-        let grid = Grid { start: start_ms, step: step_ms, count };
-        self.run(query, Asked { grid, step_ms }, options)
+        let asked = Asked::range(start_ms, end_ms, step_ms, self.config.limits.samples_max)?;
+        self.run(query, asked, options)
+    }
+
+    /// What the engine asks.
+    pub fn store(&self) -> &Arc<dyn Queryable> {
+        &self.store
     }
 
     fn run(&self, query: &str, asked: Asked, options: &QueryOptions) -> Result<Answer, QueryError> {
         let begin = Instant::now();
+        let expr = parser::parse(query, &self.config.syntax).map_err(|error| QueryError::Parse(error.to_string()))?;
+        check_type(&expr, asked)?;
+        self.part(query, &expr, asked, options, begin)
+    }
+
+    /// Evaluates `query`, or the part of it that `expr` is. Time counts from `begin`.
+    pub fn part(
+        &self,
+        query: &str,
+        expr: &Expr,
+        asked: Asked,
+        options: &QueryOptions,
+        begin: Instant,
+    ) -> Result<Answer, QueryError> {
         let limits = &self.config.limits;
         let timeout_ms = options.timeout_ms.map_or(limits.timeout_ms, |ms| ms.min(limits.timeout_ms));
         let deadline = begin + Duration::from_millis(timeout_ms);
-        let expr = parser::parse(query, &self.config.syntax).map_err(|error| QueryError::Parse(error.to_string()))?;
-        check_type(&expr, asked)?;
         let turn = self.gate.enter(deadline, &options.cancel)?;
         let queued = Instant::now();
         let semantics = Semantics {
@@ -153,7 +181,7 @@ impl Engine {
         ));
         let mut timings = Timings { queue: queued - begin, ..Timings::default() };
         // A bug in one expression must cost its query, not the thread that asked.
-        let value = catch_unwind(AssertUnwindSafe(|| evaluate(&context, query, &expr, asked, &mut timings)))
+        let value = catch_unwind(AssertUnwindSafe(|| evaluate(&context, query, expr, asked, &mut timings)))
             .unwrap_or_else(|_| Err(QueryError::unexpected()))?;
         drop(turn);
         timings.total = begin.elapsed();
@@ -166,13 +194,14 @@ impl Engine {
             bytes_peak: context.budget.bytes_peak(),
             timings,
             nodes: context.node_stats(),
+            sources: context.source_stats(),
         };
         Ok(Answer { value, warnings, infos, stats })
     }
 }
 
 /// A range query takes scalars and instant vectors only.
-fn check_type(expr: &Expr, asked: Asked) -> Result<(), QueryError> {
+pub(super) fn check_type(expr: &Expr, asked: Asked) -> Result<(), QueryError> {
     let found = expr.value_type();
     if asked.step_ms > 0 && !matches!(found, ValueType::Scalar | ValueType::Vector) {
         return Err(QueryError::Parse(format!(

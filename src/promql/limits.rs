@@ -27,9 +27,12 @@ pub enum QueryError {
     /// The text is not PromQL; positions are `line:column`.
     #[error("{0}")]
     Parse(String),
-    /// More samples would be held, or read, than the limits allow.
+    /// More samples would be held than the limits allow.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More samples would be read in all.
+    #[error("query processing would load too many samples into memory in query execution: more than {limit} in all")]
+    TooManyScanned { limit: u64 },
     /// The bytes a query may hold are used up.
     #[error(
         "the query would hold more than {limit_bytes} bytes; ask for fewer series or steps, or aggregate before joining"
@@ -153,8 +156,11 @@ impl Budget {
         let scanned = self.scanned.fetch_add(samples, Ordering::Relaxed) + samples;
         let held = self.held.load(Ordering::Relaxed) + samples;
         self.held_peak.fetch_max(held, Ordering::Relaxed);
-        if scanned > self.scanned_max || held > self.samples_max {
+        if held > self.samples_max {
             return Err(QueryError::TooManySamples);
+        }
+        if scanned > self.scanned_max {
+            return Err(QueryError::TooManyScanned { limit: self.scanned_max });
         }
         self.check()
     }
@@ -269,7 +275,7 @@ mod tests {
     fn bytes_and_scanned_samples_are_limited() {
         let budget = budget(&Limits { bytes_max: 10, scanned_max: 5, ..Limits::default() });
         assert!(matches!(budget.hold(1, 11), Err(QueryError::TooManyBytes { limit_bytes: 10 })));
-        assert!(matches!(budget.scan(6), Err(QueryError::TooManySamples)));
+        assert!(matches!(budget.scan(6), Err(QueryError::TooManyScanned { limit: 5 })));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! 2. [`eval`] turns the tree into nodes that answer series by series over all steps; [`histogram`] is what it knows of
 //!    native histograms. Pure.
 //! 3. [`Engine`](engine::Engine) runs both under limits, on a fixed pool.
+//! 4. [`explain`] shows what a query did, and why its answer is empty.
 
 pub mod ast;
 pub mod engine;
 pub mod eval;
+pub mod explain;
 pub mod functions;
 pub mod histogram;
 pub mod limits;

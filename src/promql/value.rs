@@ -71,6 +71,8 @@ pub struct Stats {
     pub timings: Timings,
     /// One for each node of the evaluation, parents first; empty unless asked for.
     pub nodes: Vec<NodeStats>,
+    /// One for each selector, as often as it was planned; empty unless asked for.
+    pub sources: Vec<SourceStats>,
 }
 
 /// Where the time went.
@@ -88,7 +90,19 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeStats {
     pub span: Span,
+    /// Output series known when it was planned.
+    pub series_planned: u64,
+    /// Columns that were computed, one a series; more where a node is computed twice.
     pub series: u64,
     pub samples: u64,
     pub nanoseconds: u64,
+}
+
+/// What a selector found and read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceStats {
+    /// Of the selector without its range.
+    pub span: Span,
+    pub series: u64,
+    pub samples: u64,
 }

@@ -6,6 +6,10 @@ use std::io::Read;
 /// Output grows by at most this much before the limits are looked at again.
 const STEP_BYTES: usize = 64 * 1024;
 
+/// A body that becomes longer than this is counted to its end before more of it is kept: what is refused in the end
+/// should not have taken the memory of what is not.
+const COUNTED_FROM_BYTES: usize = 16 << 20;
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -70,11 +74,11 @@ pub fn decompress(
     match encoding {
         Encoding::Gzip => {
             reserve_announced(input, limits, out);
-            read_all(MultiGzDecoder::new(input), encoding, input.len(), limits, out)
+            read_all(|| MultiGzDecoder::new(input), encoding, input.len(), limits, out)
         }
-        Encoding::Deflate if is_zlib(input) => read_all(ZlibDecoder::new(input), encoding, input.len(), limits, out),
-        Encoding::Deflate => read_all(DeflateDecoder::new(input), encoding, input.len(), limits, out),
-        Encoding::SnappyFramed => read_all(snap::read::FrameDecoder::new(input), encoding, input.len(), limits, out),
+        Encoding::Deflate if is_zlib(input) => read_all(|| ZlibDecoder::new(input), encoding, input.len(), limits, out),
+        Encoding::Deflate => read_all(|| DeflateDecoder::new(input), encoding, input.len(), limits, out),
+        Encoding::SnappyFramed => read_all(|| snap::read::FrameDecoder::new(input), encoding, input.len(), limits, out),
         Encoding::SnappyBlock => snappy_block(input, limits, out),
     }
 }
@@ -117,8 +121,9 @@ fn reserve_announced(input: &[u8], limits: &DecodeLimits, out: &mut Vec<u8>) {
     out.reserve_exact(announced.min(allowed(input.len(), limits).0) + STEP_BYTES);
 }
 
-fn read_all(
-    mut reader: impl Read,
+/// `open` begins at the start of the body, each time it is called.
+fn read_all<R: Read>(
+    open: impl Fn() -> R,
     encoding: Encoding,
     input_bytes: usize,
     limits: &DecodeLimits,
@@ -126,14 +131,22 @@ fn read_all(
 ) -> Result<(), DecodeError> {
     let (bytes_max, too_large) = allowed(input_bytes, limits);
     out.clear();
+    let mut reader = open();
+    let mut counted = false;
     loop {
+        if out.len() > COUNTED_FROM_BYTES && !counted {
+            counted = true;
+            match count(open(), bytes_max).map_err(|error| broken(encoding, &error))? {
+                None => {
+                    *out = Vec::new();
+                    return Err(too_large);
+                }
+                Some(whole) => out.reserve_exact(whole.saturating_sub(out.len()) + STEP_BYTES),
+            }
+        }
         let filled = out.len();
         out.resize(filled + STEP_BYTES, 0);
-        let count = match reader.read(&mut out[filled..]) {
-            Ok(count) => count,
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Err(corrupt(encoding, "unexpected EOF")),
-            Err(e) => return Err(corrupt(encoding, e)),
-        };
+        let count = reader.read(&mut out[filled..]).map_err(|error| broken(encoding, &error))?;
         out.truncate(filled + count);
         if out.len() > bytes_max {
             return Err(too_large);
@@ -142,6 +155,28 @@ fn read_all(
             return Ok(());
         }
     }
+}
+
+/// How long a body is, without keeping it; `None` where it is longer than `bytes_max`.
+fn count(mut reader: impl Read, bytes_max: usize) -> std::io::Result<Option<usize>> {
+    let mut passing = vec![0; STEP_BYTES];
+    let mut whole = 0;
+    loop {
+        match reader.read(&mut passing)? {
+            0 => return Ok(Some(whole)),
+            count => whole += count,
+        }
+        if whole > bytes_max {
+            return Ok(None);
+        }
+    }
+}
+
+fn broken(encoding: Encoding, error: &std::io::Error) -> DecodeError {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return corrupt(encoding, "unexpected EOF");
+    }
+    corrupt(encoding, error)
 }
 
 /// Whether a deflate body has the two header bytes of zlib.
@@ -194,6 +229,20 @@ mod tests {
         for encoding in ALL {
             let error = decompress(encoding, &compress(encoding, &zeros), &small, &mut out);
             assert_eq!(error, Err(DecodeError::TooLarge { limit: 1 << 20 }));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_never_took_much_memory_and_what_is_large_arrives_whole() {
+        let large: Vec<u8> = (0..40u32 << 20).map(|at| if at % 61 == 0 { (at >> 8) as u8 } else { b'x' }).collect();
+        for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::SnappyFramed] {
+            let body = compress(encoding, &large);
+            let mut out = Vec::new();
+            decompress(encoding, &body, &DecodeLimits::default(), &mut out).unwrap();
+            assert!(out == large, "{encoding:?}");
+            let less = DecodeLimits { decoded_bytes_max: 30 << 20, ..DecodeLimits::default() };
+            let error = decompress(encoding, &body, &less, &mut Vec::new());
+            assert_eq!(error, Err(DecodeError::TooLarge { limit: 30 << 20 }));
         }
     }
 

@@ -2,4 +2,6 @@
 
 pub mod bytes;
 pub mod clock;
+pub mod spelling;
+pub mod throttle;
 pub mod vfs;

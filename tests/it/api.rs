@@ -32,6 +32,33 @@ fn answers_are_compressed_where_that_is_accepted() {
 }
 
 #[test]
+fn each_usual_encoding_is_spoken() {
+    let server = TestServer::start();
+    let target = "/api/v1/query_range?query=time()&start=0&end=5000&step=1";
+    let plain = http::raw(server.address(), "GET", target, &[], b"").body;
+    for name in ["gzip", "deflate", "zstd"] {
+        let accept = [("Accept-Encoding".to_owned(), name.to_owned())];
+        let answer = http::raw(server.address(), "GET", target, &accept, b"");
+        assert_eq!(answer.header("content-encoding"), Some(name), "{:?}", answer.headers);
+        let vary: Vec<&str> = answer.headers.iter().filter(|(n, _)| n == "vary").map(|(_, value)| &value[..]).collect();
+        assert!(vary.join(",").to_lowercase().contains("accept-encoding"), "{vary:?}");
+        let body = match name {
+            "gzip" => inflated(flate2::read::GzDecoder::new(&answer.body[..])),
+            // HTTP's deflate is zlib.
+            "deflate" => inflated(flate2::read::ZlibDecoder::new(&answer.body[..])),
+            _ => continue,
+        };
+        assert!(body == plain, "{name}");
+    }
+}
+
+fn inflated(mut reader: impl Read) -> Vec<u8> {
+    let mut out = Vec::new();
+    reader.read_to_end(&mut out).expect("a whole body");
+    out
+}
+
+#[test]
 fn our_own_metrics_are_served_as_text() {
     let server = TestServer::start();
     server.push("PUT", "a", "m 1\n");

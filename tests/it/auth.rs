@@ -1,6 +1,6 @@
 //! Tokens and their scopes, the door that stays shut without one, and writes from other pages.
 
-use super::support::http::Answer;
+use super::support::http::{Answer, raw};
 use super::support::server::{TestServer, run};
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -110,4 +110,40 @@ fn writes_from_a_page_of_another_origin_are_refused() {
         b"query=1",
     );
     assert_eq!(read.status, 200, "reading is no write: {read}");
+}
+
+#[test]
+fn a_token_that_pushes_too_often_is_told_when_it_may_again() {
+    let server = TestServer::with_config(&format!("{}limits:\n  pushes_per_minute_max: 6\n", config()));
+    let ci = bearer("ci");
+    for _ in 0..6 {
+        assert_eq!(push_as(&server, Some(&ci)).status, 200);
+    }
+    let answer = push_as(&server, Some(&ci));
+    assert_eq!(answer.status, 429, "{answer}");
+    let wait: u32 = answer.header("retry-after").and_then(|seconds| seconds.parse().ok()).expect("when to come again");
+    assert!((1..=10).contains(&wait), "{wait}");
+    let text = answer.text();
+    assert!(text.contains("`ci`") && text.contains("limits.pushes_per_minute_max"), "{answer}");
+    assert_eq!(push_as(&server, Some(&bearer("root"))).status, 200, "another token has its own");
+    assert_eq!(query_as(&server, Some(&bearer("grafana"))).status, 200, "reads are not counted");
+}
+
+#[test]
+fn a_page_that_had_its_own_name_lead_here_is_refused_and_programs_are_not() {
+    let browser = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36");
+    let ask = |server: &TestServer, host: &str, agent: (&str, &str)| {
+        let headers = [("Host", host), agent].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        raw(server.address(), "GET", "/api/v1/query?query=1", &headers, b"").status
+    };
+    let server = TestServer::with_config("web:\n  hosts: [metrics.example.com]\n");
+    assert_eq!(ask(&server, "evil.example:9090", browser), 403);
+    for host in ["127.0.0.1:9090", "localhost", "observatory:9090", "metrics.example.com", "[::1]:9090"] {
+        assert_eq!(ask(&server, host, browser), 200, "{host}");
+    }
+    for program in ["curl/8.5.0", "Grafana/12.1.0", "python-requests/2.32", "Prometheus/3.5.0"] {
+        assert_eq!(ask(&server, "any.example", ("User-Agent", program)), 200, "{program}");
+    }
+    let guarded = TestServer::with_config(&config());
+    assert_eq!(ask(&guarded, "any.example", browser), 401, "where a token is needed the name does not matter");
 }

@@ -1,7 +1,8 @@
-//! Programs of others, unchanged: Python's `prometheus_client`, curl, Debian's `prometheus` and `promtool`.
+//! Programs of others, unchanged: Python's `prometheus_client` and `prometheus_api_client`, the completion of Prometheus'
+//! page, curl, Debian's `prometheus` and `promtool`.
 
 use super::support::server::TestServer;
-use super::support::tools::{Background, all_of, eventually, free_port, program, python, run_ok};
+use super::support::tools::{Background, all_of, eventually, free_port, program, python, python_with, run_ok};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -214,4 +215,76 @@ fn debians_prometheus_scrapes_us_and_writes_to_us() {
         Some(1.0),
         "what was written stays when the writer is gone"
     );
+}
+
+#[test]
+fn pythons_api_client_reads_what_was_pushed() {
+    let server = TestServer::start();
+    server.push(
+        "PUT",
+        "api",
+        "# TYPE py_api_total counter\npy_api_total{code=\"200\"} 7\npy_api_total{code=\"500\"} 1\n",
+    );
+    let script = r#"
+import sys
+from datetime import datetime, timedelta
+from prometheus_api_client import PrometheusConnect
+client = PrometheusConnect(url="http://" + sys.argv[1], disable_ssl=True)
+assert client.check_prometheus_connection()
+assert client.all_metrics() and "py_api_total" in client.all_metrics()
+assert set(client.get_label_names()) >= {"__name__", "code", "job"}, client.get_label_names()
+assert client.get_label_values("code") == ["200", "500"]
+found = client.get_current_metric_value("py_api_total", {"code": "200"})
+assert found[0]["value"][1] == "7", found
+assert client.custom_query("sum(py_api_total)")[0]["value"][1] == "8"
+end = datetime.now()
+series = client.custom_query_range("py_api_total", start_time=end - timedelta(minutes=5), end_time=end, step="15")
+assert len(series) == 2 and all(len(one["values"]) >= 1 for one in series), series
+stored = client.get_metric_range_data("py_api_total", start_time=end - timedelta(hours=1), end_time=end)
+assert len(stored) == 2 and stored[0]["metric"]["__name__"] == "py_api_total", stored
+try:
+    client.custom_query("sum(")
+    sys.exit("a wrong expression was answered")
+except Exception as error:
+    assert "parse error" in str(error), error
+"#;
+    run_ok(Command::new(python_with("prometheus_api_client")).args(["-c", script, server.address()]));
+}
+
+/// The completion of Prometheus' own page, and of ours, as its class asks for it.
+#[test]
+fn codemirrors_client_completes_names_labels_and_values() {
+    let server = TestServer::start();
+    server.push(
+        "PUT",
+        "editor",
+        "# HELP edited_total How often.\n# TYPE edited_total counter\nedited_total{mode=\"fast\"} 1\n",
+    );
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/node_modules/@prometheus-io/codemirror-promql");
+    assert!(package.is_dir(), "this test needs the page's packages: `npm --prefix web ci` (or run `.ci/run`)");
+    let script = r#"
+const { HTTPPrometheusClient } = require(process.argv[1] + '/dist/cjs/client/prometheus.js');
+const assert = require('node:assert');
+const problems = [];
+async function ask(httpMethod) {
+  const client = new HTTPPrometheusClient({
+    url: process.argv[2], httpMethod, lookbackInterval: 3600000, httpErrorHandler: (error) => problems.push(String(error)),
+  });
+  const names = await client.metricNames();
+  assert(names.includes('edited_total'), names.join());
+  assert((await client.metricNames('edited')).includes('edited_total'));
+  assert.deepStrictEqual((await client.labelNames('edited_total')).sort(), ['__name__', 'job', 'mode']);
+  assert.deepStrictEqual(await client.labelValues('mode', 'edited_total'), ['fast']);
+  assert.deepStrictEqual(await client.labelValues('mode', 'edited_total', []), ['fast']);
+  const metadata = await client.metricMetadata();
+  assert.deepStrictEqual(metadata.edited_total, [{ type: 'counter', unit: '', help: 'How often.' }]);
+  const series = await client.series('edited_total');
+  assert.strictEqual(series.length, 1);
+  assert.strictEqual(series[0].mode, 'fast');
+  assert(Object.keys(await client.flags()).includes('query.timeout'));
+  assert.deepStrictEqual(problems, []);
+}
+ask('POST').then(() => ask('GET')).catch((error) => { console.error(error); process.exit(1); });
+"#;
+    run_ok(Command::new(program("node", "nodejs")).arg("-e").arg(script).arg(package).arg(server.url()));
 }

@@ -133,3 +133,50 @@ fn a_bad_query_is_a_json_error_that_the_panel_can_show() {
     let message = answer.api_error(400, "bad_data");
     assert!(message.contains("parse error"), "{message}");
 }
+
+#[test]
+fn resources_are_asked_by_post_first_and_405_leads_to_get() {
+    let server = filled();
+    for path in [
+        "/api/v1/label/job/values",
+        "/api/v1/metadata",
+        "/api/v1/rules",
+        "/api/v1/alerts",
+        "/api/v1/targets",
+        "/api/v1/status/buildinfo",
+        "/api/v1/status/flags",
+    ] {
+        assert_eq!(post(&server, path, &[]).status, 405, "{path}");
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    for path in ["/api/v1/labels", "/api/v1/series?match[]=temperature_celsius", "/api/v1/query_exemplars?query=test"] {
+        assert!(post(&server, path, &[("start", "1"), ("end", "9999999999")]).data().is_array(), "{path}");
+    }
+    assert_eq!(server.get("/rules/test/test").status, 404, "no ruler that can be written to");
+}
+
+#[test]
+fn parameters_a_user_adds_to_the_data_source_stand_in_the_url_beside_the_form() {
+    let server = filled();
+    let time = seconds(now_ms());
+    let path = "/api/v1/query?lookback_delta=1s&unknown=1";
+    let fields = [("query", "temperature_celsius"), ("time", &time[..])];
+    assert_eq!(post(&server, path, &fields).data()["result"], json!([]), "the lookback of the URL counts");
+    let probe = [("query", "test"), ("start", "1700000000000"), ("end", "1700001800000")];
+    assert_eq!(post(&server, "/api/v1/query_exemplars", &probe).data(), json!([]));
+}
+
+#[test]
+fn notices_come_along_and_steps_may_be_fractions() {
+    let server = filled();
+    let now = now_ms();
+    let (start, end) = (seconds(now - 60_000), seconds(now));
+    let fields = [("query", "rate(temperature_celsius[1m])"), ("start", &start[..]), ("end", &end), ("step", "0.5")];
+    let answer = post(&server, "/api/v1/query_range", &fields);
+    let json = answer.json();
+    assert!(json["infos"][0].as_str().is_some_and(|info| info.starts_with("PromQL info: ")), "{answer}");
+    let values = answer.data()["result"][0]["values"].as_array().cloned().expect("values");
+    assert!(values.len() > 100 && values.iter().all(is_sample), "{answer}");
+    let annotation = [("query", "temperature_celsius > 1"), ("start", &start[..]), ("end", &end), ("step", "60")];
+    assert_eq!(post(&server, "/api/v1/query_range", &annotation).data()["resultType"], "matrix");
+}

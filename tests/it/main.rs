@@ -4,6 +4,8 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`command_line`]: the subcommands that are no server.
+//! - [`query`]: queries under limits, cancelled, explained.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`scrape_secure`]: targets behind TLS, passwords, tokens and certificates.
@@ -20,12 +22,14 @@ mod api;
 mod auth;
 mod bad_input;
 mod clients;
+mod command_line;
 mod grafana;
 mod hosts;
 mod lifecycle;
 mod promql;
 mod protocol;
 mod push;
+mod query;
 mod scrape;
 mod scrape_secure;
 mod web;

@@ -123,8 +123,9 @@ pub fn raw(address: &str, method: &str, target: &str, headers: &[(String, String
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(TIMEOUT)).expect("set a read timeout");
     stream.set_write_timeout(Some(TIMEOUT)).expect("set a write timeout");
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
-    for (name, value) in headers {
+    let named = headers.iter().find(|(name, _)| name == "Host").map_or(address, |(_, host)| host);
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n");
+    for (name, value) in headers.iter().filter(|(name, _)| name != "Host") {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() || matches!(method, "POST" | "PUT") {

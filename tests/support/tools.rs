@@ -16,21 +16,25 @@ pub fn program(name: &str, package: &str) -> PathBuf {
     })
 }
 
-/// A Python that can import `prometheus_client`: `OBSERVATORY_TEST_PYTHON`, the environment `.ci/run` makes, or the
-/// system's.
+/// A Python that can import `prometheus_client`.
 pub fn python() -> PathBuf {
+    python_with("prometheus_client")
+}
+
+/// A Python that can import `module`: `OBSERVATORY_TEST_PYTHON`, the environment `.ci/run` makes, or the system's.
+pub fn python_with(module: &str) -> PathBuf {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python");
     let candidates = std::env::var_os("OBSERVATORY_TEST_PYTHON").map(PathBuf::from).into_iter();
     for candidate in candidates.chain([project, PathBuf::from("python3")]) {
         let mut import = Command::new(&candidate);
-        import.args(["-c", "import prometheus_client"]).stdout(Stdio::null()).stderr(Stdio::null());
+        import.args(["-c", &format!("import {module}")]).stdout(Stdio::null()).stderr(Stdio::null());
         if import.status().is_ok_and(|status| status.success()) {
             return candidate;
         }
     }
     panic!(
-        "this test needs Python's `prometheus_client`: `python3 -m venv target/test-python && \
-         target/test-python/bin/pip install prometheus_client` (or run `.ci/run`), or name a Python that has it in \
+        "this test needs Python's `{module}`: `python3 -m venv target/test-python && \
+         target/test-python/bin/pip install {module}` (or run `.ci/run`), or name a Python that has it in \
          OBSERVATORY_TEST_PYTHON"
     );
 }

@@ -4,9 +4,10 @@ use crate::{
     api::{
         error::{ApiError, ErrorKind},
         routes::Access,
+        server::Peer,
         state::Api,
     },
-    auth::{Keyring, Scope},
+    auth::Scope,
 };
 use axum::{
     body::Body,
@@ -30,7 +31,8 @@ pub struct Door {
 /// Lets a request through, or answers it.
 pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response<Body> {
     let began = Instant::now();
-    let response = match check(&door, request.method(), request.headers()) {
+    let peer = request.extensions().get::<Peer>().copied();
+    let response = match check(&door, request.method(), request.headers(), peer) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused,
     };
@@ -41,7 +43,7 @@ pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Re
 }
 
 #[allow(clippy::result_large_err, reason = "an answer is large and made once")]
-fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Response<Body>> {
+fn check(door: &Door, method: &Method, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Response<Body>> {
     if !door.methods.contains(method) {
         return Err(method_not_allowed());
     }
@@ -54,7 +56,7 @@ fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Respon
     }
     match door.access {
         Access::Open => Ok(()),
-        Access::Needs(scope) => authorize(&door.api.keyring, scope, headers).map_err(refuse).map_err(|mut refused| {
+        Access::Needs(scope) => authorize(door, scope, headers, peer).map_err(refuse).map_err(|mut refused| {
             if refused.status() == StatusCode::UNAUTHORIZED && from_script(headers) {
                 let challenge = HeaderValue::from_static("Bearer realm=\"observatory\"");
                 refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -105,19 +107,29 @@ fn same_origin(headers: &HeaderMap, own: Option<&str>) -> bool {
     }
 }
 
-fn authorize(keyring: &Keyring, scope: Scope, headers: &HeaderMap) -> Result<(), ApiError> {
+fn authorize(door: &Door, scope: Scope, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), ApiError> {
+    let (keyring, manners) = (&door.api.keyring, &door.api.manners);
+    // Remote write sends what it has collected as fast as it is taken, and has its own way to be slowed down.
+    let counted = scope == Scope::Push && door.path.starts_with("/metrics/job");
     if keyring.is_open() {
-        return Ok(());
+        // Where a token is needed a page of a stranger has none, whatever it calls us.
+        if let Some(name) = manners.is_rebound(headers) {
+            let message = format!("`{name}` is not known as a name of this server; add it to web.hosts in the config");
+            return Err(ApiError::new(ErrorKind::Forbidden, message));
+        }
+        return if counted { manners.push(None, peer) } else { Ok(()) };
     }
     let Some(presented) = headers.get(header::AUTHORIZATION).and_then(|value| presented(value.to_str().ok()?)) else {
         let message = "a token is needed: send it as `Authorization: Bearer <token>` or as the password of basic auth";
         return Err(ApiError::new(ErrorKind::Unauthorized, message));
     };
+    manners.may_log_in(peer)?;
     let Some(key) = keyring.find(&presented) else {
+        manners.failed_login(peer);
         return Err(ApiError::new(ErrorKind::Unauthorized, "the token is not known here"));
     };
     if key.scopes.allow(scope) {
-        return Ok(());
+        return if counted { manners.push(Some(&key.name), peer) } else { Ok(()) };
     }
     let scope = scope.as_str();
     let message = format!("the token `{}` does not have the scope `{scope}`; add it under auth.tokens", key.name);

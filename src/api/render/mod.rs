@@ -2,10 +2,12 @@
 //!
 //! 1. [`text`] writes texts, times and label sets as Go's encoder does.
 //! 2. [`result`] writes what a query answers, [`histogram`] a native histogram within it.
-//! 3. [`envelope`] puts `status`, `data` and warnings around it.
+//! 3. [`syntax`] is the exception: a syntax tree, which is small, as a tree.
+//! 4. [`envelope`] puts `status`, `data` and warnings around it.
 
 pub mod envelope;
 pub mod exemplars;
 pub mod histogram;
 pub mod result;
+pub mod syntax;
 pub mod text;

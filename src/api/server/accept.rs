@@ -43,6 +43,8 @@ impl ServerMetrics {
 /// A listener that is served.
 pub struct Server {
     pub connections_max: usize,
+    /// Of one address that is not this machine's.
+    pub connections_per_address_max: usize,
     pub timeouts: Timeouts,
     pub metrics: ServerMetrics,
 }
@@ -55,13 +57,13 @@ impl Server {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let slots = Slots::new(self.connections_max);
+        let slots = Slots::new(self.connections_max, self.connections_per_address_max);
         self.observe(&slots);
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok((stream, address)) => (stream, address.ip()),
                 Err(cause) => {
                     // Seldom about the listener: a client that left, or no free file descriptor.
                     tracing::debug!(%cause, "A connection could not be accepted.");
@@ -69,7 +71,7 @@ impl Server {
                     continue;
                 }
             };
-            let Some(slot) = slots.take() else {
+            let Some(slot) = slots.take(address) else {
                 self.metrics.ended.with_label_values(&["refused"]).inc();
                 continue;
             };
@@ -146,7 +148,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = Server { connections_max, timeouts, metrics: ServerMetrics::new(&Metrics::new()) };
+        let server = Server {
+            connections_max,
+            connections_per_address_max: 10,
+            timeouts,
+            metrics: ServerMetrics::new(&Metrics::new()),
+        };
         let task = tokio::spawn(server.run(listener, tower::service_fn(echo), stop.clone(), LONG));
         Running { address, stop, task }
     }

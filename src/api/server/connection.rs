@@ -1,6 +1,6 @@
 //! One connection: HTTP/1.1 over a stream that reports what passes, closed where its time is over.
 
-use super::phase::Phase;
+use super::{peer::Peer, phase::Phase};
 use axum::{
     body::{Body, Bytes},
     http::{Request, Response, StatusCode, header},
@@ -53,10 +53,16 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let watched = TokioIo::new(Watched { stream, phase: phase.clone() });
     let buffer_bytes_max = if roomy { HEADER_BYTES_READ_MAX } else { HEADER_BYTES_MAX };
     let shared = phase.clone();
-    let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), shared.clone()));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(request, service.clone(), shared.clone())
+    });
     let connection = http1::Builder::new()
         .max_headers(HEADERS_MAX)
         .max_buf_size(buffer_bytes_max)

@@ -1,6 +1,7 @@
 //! Prometheus' API, version 1: one file for each family of endpoints.
 
 pub mod events;
+pub mod explain;
 pub mod jobs;
 pub mod metadata;
 pub mod query;

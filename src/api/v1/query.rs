@@ -8,14 +8,15 @@ use crate::{
             envelope::{Envelope, TRUNCATED, answer},
             exemplars::push_exemplars,
             result::{push_data, size_hint},
+            syntax::syntax_tree,
         },
         state::{Api, Ready},
     },
-    model::{Matcher, TimeRange},
+    model::{Matcher, TimeRange, Timestamp, time::format_duration_ms},
     promql::{
         ast::{Expr, ValueType, selectors},
         engine::{Engine, QueryOptions},
-        limits::{Cancel, QueryError},
+        limits::{Cancel, Limits, QueryError},
         parser::{parse, pretty},
         value::{Answer, Value},
     },
@@ -45,6 +46,20 @@ pub async fn instant(State(api): State<Arc<Api>>, Ready(parts): Ready, params: P
 /// `/api/v1/query_range`.
 pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
+    let (start, end, step) = read_range(&params)?;
+    let asked = Asked::read(&params)?;
+    let found = parse_query(&parts.engine, &asked.query)?.value_type();
+    if !matches!(found, ValueType::Scalar | ValueType::Vector) {
+        let problem = "for range query, must be Scalar or instant Vector";
+        return Err(ApiError::parameter("query", format!("invalid expression type {:?} {problem}", found.describe())));
+    }
+    let work =
+        move |engine: &Engine, query: &str, options: &QueryOptions| engine.range(query, start, end, step, options);
+    ask(&api, &parts.engine, asked, limit, work).await
+}
+
+/// Start, end and step of a range in milliseconds.
+pub fn read_range(params: &Params) -> Result<(Timestamp, Timestamp, i64), ApiError> {
     let (start, end) = (params.time_required("start")?, params.time_required("end")?);
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
@@ -60,15 +75,7 @@ pub async fn range(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Par
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let asked = Asked::read(&params)?;
-    let found = parse_query(&parts.engine, &asked.query)?.value_type();
-    if !matches!(found, ValueType::Scalar | ValueType::Vector) {
-        let problem = "for range query, must be Scalar or instant Vector";
-        return Err(ApiError::parameter("query", format!("invalid expression type {:?} {problem}", found.describe())));
-    }
-    let work =
-        move |engine: &Engine, query: &str, options: &QueryOptions| engine.range(query, start, end, step, options);
-    ask(&api, &parts.engine, asked, limit, work).await
+    Ok((start, end, step))
 }
 
 /// `/api/v1/query_exemplars`: those of every series that any selector of the query finds.
@@ -96,6 +103,12 @@ pub async fn format(Ready(parts): Ready, params: Params) -> Result<Response, Api
     Ok(answer(&pretty(&expr).into()))
 }
 
+/// `/api/v1/parse_query`.
+pub async fn syntax(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    let expr = parse_query(&parts.engine, params.get("query"))?;
+    Ok(answer(&syntax_tree(&expr)))
+}
+
 /// What both kinds of queries take.
 struct Asked {
     query: String,
@@ -107,25 +120,32 @@ struct Asked {
 
 impl Asked {
     fn read(params: &Params) -> Result<Asked, ApiError> {
-        let timeout_ms = params.duration_ms("timeout")?.map(|ms| u64::try_from(ms).unwrap_or(0));
-        let lookback_ms = params.duration_ms("lookback_delta")?.filter(|ms| *ms != 0);
-        if lookback_ms.is_some_and(|ms| ms < 0) {
-            return Err(ApiError::parameter("lookback_delta", "must not be negative"));
-        }
+        let (query, options) = read_options(params)?;
         let stats = params.get("stats");
         let warning = (!["", "true", "all"].contains(&stats))
             .then(|| format!("the value {stats:?} of the parameter \"stats\" is deprecated; use \"true\" or \"all\""));
-        let options = QueryOptions { lookback_ms, timeout_ms, cancel: Cancel::new(), stats: stats == "all" };
-        Ok(Asked { query: params.get("query").to_owned(), options, stats: !stats.is_empty(), warning })
+        let options = QueryOptions { stats: stats == "all", ..options };
+        Ok(Asked { query, options, stats: !stats.is_empty(), warning })
     }
 }
 
-fn parse_query(engine: &Engine, query: &str) -> Result<Expr, ApiError> {
+/// The query and how it is to be evaluated.
+pub fn read_options(params: &Params) -> Result<(String, QueryOptions), ApiError> {
+    let timeout_ms = params.duration_ms("timeout")?.map(|ms| u64::try_from(ms).unwrap_or(0));
+    let lookback_ms = params.duration_ms("lookback_delta")?.filter(|ms| *ms != 0);
+    if lookback_ms.is_some_and(|ms| ms < 0) {
+        return Err(ApiError::parameter("lookback_delta", "must not be negative"));
+    }
+    let options = QueryOptions { lookback_ms, timeout_ms, cancel: Cancel::new(), stats: false };
+    Ok((params.get("query").to_owned(), options))
+}
+
+pub fn parse_query(engine: &Engine, query: &str) -> Result<Expr, ApiError> {
     parse(query, &engine.config().syntax).map_err(|error| ApiError::parameter("query", error))
 }
 
 /// Cancels the query when dropped: when its answer is there, which changes nothing, or when the client went away.
-struct CancelOnDrop(Cancel);
+pub struct CancelOnDrop(pub Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -150,7 +170,8 @@ async fn ask(
     let engine = engine.clone();
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let answer = work(&engine, &asked.query, &asked.options)?;
+        let answer = work(&engine, &asked.query, &asked.options)
+            .map_err(|error| refusal(error, &engine.config().limits, asked.options.timeout_ms))?;
         Ok(write_answer(answer, asked.stats, asked.warning, limit))
     });
     match computed.await {
@@ -182,20 +203,42 @@ fn truncate<T>(elements: &mut Vec<T>, limit: usize) -> bool {
     cut
 }
 
-impl From<QueryError> for ApiError {
-    fn from(error: QueryError) -> ApiError {
-        let kind = match &error {
-            QueryError::Parse(_) => return ApiError::parameter("query", error),
-            QueryError::TooManySamples | QueryError::TooManyBytes { .. } | QueryError::Execution(_) => {
-                ErrorKind::Execution
-            }
-            QueryError::Timeout(_) => ErrorKind::Timeout,
-            QueryError::Canceled(_) => ErrorKind::Canceled,
-            QueryError::Store(cause) => {
-                tracing::error!(%cause, "The store failed a query.");
-                ErrorKind::Internal
-            }
-        };
-        ApiError::new(kind, error.to_string())
-    }
+/// What went wrong, as Prometheus says it; where a limit ended the query, also which, and how to get beyond it.
+pub fn refusal(error: QueryError, limits: &Limits, asked_timeout_ms: Option<u64>) -> ApiError {
+    let less = "ask for fewer series, a shorter range or a longer step";
+    let (kind, advice) = match &error {
+        QueryError::Parse(_) => return ApiError::parameter("query", error),
+        QueryError::TooManySamples => {
+            let most = limits.samples_max;
+            let advice = format!("more than {most} at once; {less}, or raise limits.query_samples_max in the config");
+            (ErrorKind::Execution, advice)
+        }
+        QueryError::TooManyScanned { .. } => {
+            (ErrorKind::Execution, format!("{less}, or raise limits.query_samples_scanned_max in the config"))
+        }
+        QueryError::TooManyBytes { .. } => {
+            (ErrorKind::Execution, "or raise limits.query_bytes_max in the config".to_owned())
+        }
+        QueryError::Execution(_) => (ErrorKind::Execution, String::new()),
+        QueryError::Timeout(_) => {
+            let advice = match asked_timeout_ms.filter(|asked| *asked < limits.timeout_ms) {
+                Some(asked) => format!("the request allowed {}", print_ms(asked)),
+                None => {
+                    let allowed = print_ms(limits.timeout_ms);
+                    format!("{allowed} are allowed; {less}, or raise limits.query_timeout in the config")
+                }
+            };
+            (ErrorKind::Timeout, advice)
+        }
+        QueryError::Canceled(_) => (ErrorKind::Canceled, String::new()),
+        QueryError::Store(cause) => {
+            tracing::error!(%cause, "The store failed a query.");
+            (ErrorKind::Internal, String::new())
+        }
+    };
+    ApiError::new(kind, if advice.is_empty() { error.to_string() } else { format!("{error}: {advice}") })
+}
+
+fn print_ms(ms: u64) -> String {
+    format_duration_ms(i64::try_from(ms).unwrap_or(i64::MAX))
 }

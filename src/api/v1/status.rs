@@ -9,11 +9,16 @@ use crate::{
         state::{Api, Ready},
     },
     model::time::format_duration_ms,
+    promql::{ast::AggregateOp, functions::FUNCTIONS},
     store::LabelCount,
     telemetry::build,
 };
-use axum::{extract::State, response::Response};
-use serde_json::{Value, json};
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -23,13 +28,55 @@ const LIST_MAX: usize = 10_000;
 /// `/api/v1/status/buildinfo`. Clients choose their requests by the version, so it is that of the Prometheus we are
 /// compatible with. There is no `features`: Grafana takes that for a ruler that can be written to.
 pub async fn build() -> Response {
-    answer(&json!({
+    answer(&build_info())
+}
+
+/// `/version`: the same without an envelope, and as text: so does Prometheus.
+pub async fn version() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], build_info().to_string()).into_response()
+}
+
+fn build_info() -> Value {
+    json!({
         "version": build::PROMETHEUS_VERSION,
         "revision": build::COMMIT,
         "branch": format!("observatory-{}", build::VERSION),
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
+    })
+}
+
+/// `/api/v1/features`: what this server can do, as Prometheus 3 says it. What is not named is not there.
+pub async fn features(Ready(parts): Ready) -> Response {
+    let syntax = &parts.engine.config().syntax;
+    let functions = FUNCTIONS
+        .iter()
+        .map(|function| (function.name.to_owned(), (!function.experimental || syntax.experimental_functions).into()));
+    let operators = AggregateOp::ALL
+        .iter()
+        .map(|op| (op.as_str().to_owned(), (!op.is_experimental() || syntax.experimental_functions).into()));
+    answer(&json!({
+        "api": { "query_stats": true, "query_warnings": true, "time_range_labels": true, "time_range_series": true },
+        "promql": {
+            "anchored": syntax.extended_selectors,
+            "smoothed": syntax.extended_selectors,
+            "fill_modifiers": syntax.fill_modifiers,
+            "delayed_name_removal": parts.engine.config().delayed_name_removal,
+            "at_modifier": true,
+            "negative_offset": true,
+            "bool": true,
+            "by": true,
+            "without": true,
+            "on": true,
+            "ignoring": true,
+            "group_left": true,
+            "group_right": true,
+            "offset": true,
+            "subqueries": true,
+        },
+        "promql_functions": functions.collect::<Map<String, Value>>(),
+        "promql_operators": operators.collect::<Map<String, Value>>(),
     }))
 }
 

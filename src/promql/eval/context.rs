@@ -6,7 +6,7 @@ use crate::{
     promql::{
         ast::Span,
         limits::{Budget, QueryError},
-        value::NodeStats,
+        value::{NodeStats, SourceStats},
     },
     store::{Hints, Queryable, SeriesSet},
 };
@@ -76,12 +76,14 @@ pub struct Context {
     pub measure: bool,
     selections: Mutex<Vec<(SelectionKey, Arc<dyn SeriesSet>)>>,
     counters: Mutex<Vec<(Span, Arc<Counters>)>>,
+    sources: Mutex<Vec<(Span, Arc<Counters>)>>,
     per_step: Option<Vec<AtomicU64>>,
 }
 
 /// Filled by workers while nodes compute.
 #[derive(Debug, Default)]
 pub struct Counters {
+    pub planned: AtomicU64,
     pub series: AtomicU64,
     pub samples: AtomicU64,
     pub nanoseconds: AtomicU64,
@@ -110,6 +112,7 @@ impl Context {
             measure,
             selections: Mutex::default(),
             counters: Mutex::default(),
+            sources: Mutex::default(),
             per_step,
         }
     }
@@ -144,6 +147,26 @@ impl Context {
         counters
     }
 
+    /// Counters for a selector that found `series`; `None` where nothing is measured.
+    pub fn source_counters(&self, span: Span, series: usize) -> Option<Arc<Counters>> {
+        self.measure.then(|| {
+            let counters = Arc::new(Counters { series: AtomicU64::new(series as u64), ..Counters::default() });
+            self.sources.lock().push((span, counters.clone()));
+            counters
+        })
+    }
+
+    pub fn source_stats(&self) -> Vec<SourceStats> {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let sources = self.sources.lock();
+        let stats = |(span, c): &(Span, Arc<Counters>)| SourceStats {
+            span: *span,
+            series: load(&c.series),
+            samples: load(&c.samples),
+        };
+        sources.iter().map(stats).collect()
+    }
+
     /// Accounts for samples offered at a step of the outer grid.
     pub fn offer_at(&self, grid: &Grid, step: usize, samples: u64) {
         if let Some(per_step) = &self.per_step
@@ -171,6 +194,7 @@ impl Context {
             .iter()
             .map(|(span, c)| NodeStats {
                 span: *span,
+                series_planned: load(&c.planned),
                 series: load(&c.series),
                 samples: load(&c.samples),
                 nanoseconds: load(&c.nanoseconds),

@@ -24,7 +24,11 @@ use crate::{
     },
     store::Hints,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 /// Plans one query.
 pub struct Planner<'a> {
@@ -108,7 +112,7 @@ impl Planner<'_> {
         if self.repeated.is_repeated(expr) {
             let figures = self.figures_within(expr);
             if let Some(node) = self.repeated.known(&self.context, expr, grid, &figures) {
-                return Ok(self.measured(expr, node));
+                return Ok(self.measured(expr, node, Instant::now()));
             }
             let node = self.vector_alone(expr, grid, usage)?;
             return self.repeated.keep(&self.context, expr, grid, figures, node);
@@ -136,6 +140,7 @@ impl Planner<'_> {
     }
 
     fn vector_now(&self, expr: &Expr, grid: Grid, usage: &Use) -> Result<Arc<dyn Node>, QueryError> {
+        let begin = Instant::now();
         let node = match &expr.kind {
             ExprKind::Paren(inner) => return self.vector_now(inner, grid, usage),
             ExprKind::Vector(selector) => self.instant_selector(selector, expr.span, grid, Yield::Value, usage)?,
@@ -147,15 +152,19 @@ impl Planner<'_> {
                 return Err(QueryError::execution(format!("expected an instant vector, got {}", describe(expr))));
             }
         };
-        Ok(self.measured(expr, node))
+        Ok(self.measured(expr, node, begin))
     }
 
-    /// `node`, counted as the one of `expr` where the query is measured.
-    fn measured(&self, expr: &Expr, node: Arc<dyn Node>) -> Arc<dyn Node> {
+    /// `node`, planned since `begin`, counted as the one of `expr` where the query is measured.
+    fn measured(&self, expr: &Expr, node: Arc<dyn Node>, begin: Instant) -> Arc<dyn Node> {
         if !self.context.measure {
             return node;
         }
         let counters = self.context.counters(expr.span);
+        // What needs many series for one is computed while it is planned.
+        let nanoseconds = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counters.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        counters.planned.store(node.len() as u64, Ordering::Relaxed);
         Arc::new(Measured { inner: node, counters })
     }
 
@@ -176,7 +185,7 @@ impl Planner<'_> {
             windows.after_ms = lookback;
         }
         let hints = self.hints(grid, 0, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
+        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(span);
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
         } else {
@@ -271,16 +280,10 @@ impl Planner<'_> {
             windows.after_ms = lookback;
         }
         let hints = self.hints(grid, range_ms, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?;
-        Ok({
-            let figures = self.figures.contains(&span.start);
-            RangePlan {
-                source: super::range_call::RangeSource::Series { source, figures },
-                windows,
-                range_ms,
-                extension,
-            }
-        })
+        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(matrix.vector_span);
+        let figures = self.figures.contains(&span.start);
+        let source = super::range_call::RangeSource::Series { source, figures };
+        Ok(RangePlan { source, windows, range_ms, extension })
     }
 
     /// The steps of a subquery are whole multiples of its step, whatever the query's own are.

@@ -26,8 +26,8 @@ use crate::{
 };
 use std::{ops::Range, sync::Arc};
 
-/// After so many samples in windows a kernel looks whether it should stop.
-const WORK_BETWEEN_CHECKS: usize = 1 << 21;
+/// After so many samples in windows a kernel looks whether it should stop: some milliseconds, even where it sorts.
+const WORK_BETWEEN_CHECKS: usize = 1 << 17;
 
 /// Subqueries of up to so many steps are not charged for while they compute: less than a megabyte a worker.
 const STEPS_FREE: usize = 1 << 15;

@@ -2,7 +2,7 @@
 
 use super::{
     column::Column,
-    context::{Context, Grid},
+    context::{Context, Counters, Grid},
     hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     model::{METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
-    promql::limits::QueryError,
+    promql::{ast::Span, limits::QueryError},
     store::{Hints, SeriesSet},
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 /// A typical distance of samples, to guess how many there are.
 const SAMPLE_DISTANCE_MS: i64 = 15_000;
@@ -25,6 +25,8 @@ pub struct Source {
     pub set: Arc<dyn SeriesSet>,
     pub names_matter: bool,
     pub weight: usize,
+    /// Where reads are counted, if they are.
+    counters: Option<Arc<Counters>>,
 }
 
 impl Source {
@@ -42,13 +44,22 @@ impl Source {
             // What describes a metric could differ where the name does not.
             || (0..set.len()).any(|i| set.labels(i).iter().any(|(n, _)| n == "__type__" || n == "__unit__"));
         let weight = ((last - first) / SAMPLE_DISTANCE_MS).clamp(1, 1 << 24) as usize + windows.grid.count;
-        Ok(Source { context: context.clone(), set, names_matter, weight })
+        Ok(Source { context: context.clone(), set, names_matter, weight, counters: None })
+    }
+
+    /// Counted as the selector at `span`, where the query is measured.
+    pub fn counted(mut self, span: Span) -> Source {
+        self.counters = self.context.source_counters(span, self.set.len());
+        self
     }
 
     /// Reads a series; the samples are accounted for.
     pub fn read(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
         samples.clear();
         self.set.read(index, samples)?;
+        if let Some(counters) = &self.counters {
+            counters.samples.fetch_add(samples.len() as u64, Ordering::Relaxed);
+        }
         self.context.budget.scan(samples.len())
     }
 

@@ -2,7 +2,7 @@
 
 import { DEFAULT_RANGE, parseDuration, type Range } from './time';
 
-export type View = 'graph' | 'table' | 'raw';
+export type View = 'graph' | 'table' | 'raw' | 'explain';
 
 export interface Query {
   readonly text: string;
@@ -49,7 +49,7 @@ export function readExplore(params: URLSearchParams): ExploreState {
   return {
     queries: queries.length > 0 ? queries : EMPTY_EXPLORE.queries,
     range: { from: params.get('from') || DEFAULT_RANGE.from, to: params.get('to') || DEFAULT_RANGE.to },
-    view: view === 'table' || view === 'raw' ? view : 'graph',
+    view: view === 'table' || view === 'raw' || view === 'explain' ? view : 'graph',
     ...(parseDuration(step) ? { step } : {}),
     stacked: params.get('stacked') === '1',
     refresh: REFRESHES.includes(refresh) ? refresh : 0,

@@ -1,0 +1,40 @@
+// What the server says of how it answered.
+
+/** One expression of a query, with what it took. */
+export interface PlanNode {
+  readonly type: string;
+  readonly text: string;
+  readonly seriesMatched: number | null;
+  readonly samplesRead: number | null;
+  readonly series: number | null;
+  readonly points: number | null;
+  readonly milliseconds: number | null;
+  readonly once: boolean;
+  readonly children: readonly PlanNode[];
+}
+
+/** Why there is no answer. */
+export interface Reason {
+  readonly message: string;
+  readonly line: number;
+  readonly column: number;
+  readonly examples: readonly { readonly side: string; readonly metric: Readonly<Record<string, string>> }[];
+}
+
+export interface Explained {
+  readonly plan: PlanNode;
+  readonly answer: { readonly series: number; readonly points: number };
+  readonly reasons: readonly Reason[];
+  readonly totals: { readonly samplesRead: number; readonly totalMilliseconds: number; readonly bytesPeak: number };
+}
+
+/** A tree as rows, parents first. */
+export function flatten(node: PlanNode, depth = 0): readonly { readonly node: PlanNode; readonly depth: number }[] {
+  return [{ node, depth }, ...node.children.flatMap((child) => flatten(child, depth + 1))];
+}
+
+/** The whole in a line. */
+export function figures({ answer, totals }: Explained): string {
+  const count = (number: number, one: string) => `${number} ${number === 1 ? one : one === 'series' ? one : `${one}s`}`;
+  return `${count(answer.series, 'series')}, ${count(answer.points, 'point')}; ${count(totals.samplesRead, 'sample')} read in ${totals.totalMilliseconds.toFixed(1)} ms.`;
+}
