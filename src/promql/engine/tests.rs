@@ -415,3 +415,36 @@ fn what_only_looks_alike_is_not_shared() {
     // The same text at other steps is another thing.
     assert_eq!(bench.range("abs(c) - max_over_time(abs(c)[2m:1m] offset 1m)", 2, 3), ["{} 2=120 3=180"]);
 }
+
+#[test]
+fn a_canceled_query_stops_at_once_wherever_it_is() {
+    let bench = counters();
+    let engine = bench.engine(|_| {});
+    for query in [
+        "max_over_time(vector(1)[6d:50ms])",
+        "stddev_over_time(sin(vector(time()))[2d:50ms])",
+        "sum(rate(c_total[5m:1s]) * on () group_left () vector(1))",
+        "quantile_over_time(0.5, c_total[1h:10ms])",
+    ] {
+        let options = QueryOptions { cancel: Cancel::new(), ..QueryOptions::default() };
+        let cancel = options.cancel.clone();
+        let canceled = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            cancel.cancel();
+            Instant::now()
+        });
+        let result = engine.range(query, 0, 100_000 * MINUTE, MINUTE, &options);
+        let late = canceled.join().unwrap().elapsed();
+        assert!(matches!(result, Err(QueryError::Canceled(_) | QueryError::TooManySamples)), "{query}");
+        // Promised are 50 ms; a build for tests on a busy machine takes longer.
+        assert!(late < Duration::from_millis(1_000), "{query}: {late:?}");
+    }
+}
+
+#[test]
+fn a_subquery_of_too_many_steps_is_refused_before_its_memory_is_taken() {
+    let bench = counters();
+    let engine = bench.engine(|config| config.limits.bytes_max = 1 << 20);
+    let error = engine.instant("max_over_time(vector(1)[1d:1s])", 0, &QueryOptions::default()).unwrap_err();
+    assert!(matches!(error, QueryError::TooManyBytes { .. }), "{error}");
+}

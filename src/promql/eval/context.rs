@@ -55,8 +55,8 @@ pub struct Semantics {
     pub delayed_name_removal: bool,
 }
 
-/// So many labels are looked at in about a millisecond.
-const SERIES_BETWEEN_CHECKS: usize = 4096;
+/// So many label sets are looked at in about a millisecond.
+const BETWEEN_CHECKS: usize = 4096;
 
 type SelectionKey = (TimeRangeKey, Vec<Matcher>);
 type TimeRangeKey = (Timestamp, Timestamp);
@@ -134,10 +134,10 @@ impl Context {
         Ok(set)
     }
 
-    /// For loops over very many series: looks from time to time whether to stop.
+    /// For loops over very many series or steps: looks from time to time whether to stop.
     #[inline]
     pub fn look(&self, index: usize) -> Result<(), QueryError> {
-        if index.is_multiple_of(SERIES_BETWEEN_CHECKS) { self.budget.check() } else { Ok(()) }
+        if index.is_multiple_of(BETWEEN_CHECKS) { self.budget.check() } else { Ok(()) }
     }
 
     /// Counters for a node, in order of planning.

@@ -255,8 +255,7 @@ impl Run<'_> {
         let (call, samples) = (self.call, self.samples);
         let plain = samples.histograms.is_empty() && call.extension == Extension::None;
         if plain && let Some(kind) = call.rate_kind() {
-            self.rates(kind);
-            return Ok(());
+            return self.rates(kind);
         }
         if plain
             && sliding_call::is_worth_it(call, samples)
@@ -318,15 +317,19 @@ impl Run<'_> {
     }
 
     /// `rate`, `increase` and `delta` on floats: resets found once, then constant work a step.
-    fn rates(&mut self, kind: RateKind) {
+    fn rates(&mut self, kind: RateKind) -> Result<(), QueryError> {
         let (call, times, values) = (self.call, &self.samples.timestamps[..], &self.samples.values[..]);
         let mut resets = Resets::default();
         if kind.counter {
             resets.find(values);
         }
+        let mut failure = None;
         call.windows.walk(times, |step, range| {
+            if failure.is_none() {
+                failure = call.context.look(step).err();
+            }
             self.offer(step, range.len());
-            if range.len() < 2 {
+            if range.len() < 2 || failure.is_some() {
                 return;
             }
             let (first, last) = (range.start, range.end - 1);
@@ -336,6 +339,7 @@ impl Run<'_> {
             let value = rate::extrapolated(increase, values[first], ends, end - call.range_ms, end, kind);
             self.out.set(step, value);
         });
+        failure.map_or(Ok(()), Err)
     }
 }
 

@@ -87,11 +87,15 @@ fn extreme(run: &mut Run<'_>, values: &[f64], largest: bool) -> Result<(), Query
 
 fn all_windows(run: &mut Run<'_>, mut value: impl FnMut(usize, Range<usize>) -> f64) -> Result<(), QueryError> {
     let (call, samples) = (run.call, run.samples);
+    let mut failure = None;
     call.windows.walk(&samples.timestamps, |step, window| {
-        if !window.is_empty() {
+        if failure.is_none() {
+            failure = call.context.look(step).err();
+        }
+        if failure.is_none() && !window.is_empty() {
             run.offer(step, window.len());
             run.out.set(step, value(step, window));
         }
     });
-    call.context.budget.check()
+    failure.map_or(Ok(()), Err)
 }
