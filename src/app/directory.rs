@@ -26,7 +26,7 @@ pub struct DataDirectory {
 impl DataDirectory {
     /// Creates the directory where it is missing, and locks it.
     pub fn open(path: &Path) -> anyhow::Result<DataDirectory> {
-        let was_new = !path.join(LOCK_FILE).exists();
+        let was_new = !DataDirectory::is_one(path);
         let advice = "choose another one with --data, or make it writable for this user";
         std::fs::create_dir_all(path)
             .with_context(|| format!("the data directory {} cannot be created; {advice}", path.display()))?;
@@ -60,6 +60,11 @@ impl DataDirectory {
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .with_context(|| format!("the data directory {} cannot be written to; {advice}", path.display()))?;
         Ok(DataDirectory { path, was_new, lock })
+    }
+
+    /// Whether a server kept its data in `path`.
+    pub fn is_one(path: &Path) -> bool {
+        path.join(LOCK_FILE).is_file()
     }
 
     /// Absolute, without links.

@@ -18,8 +18,9 @@ impl Offline {
         if !path.is_dir() {
             return Err(anyhow!("there is no data directory {}", path.display()));
         }
-        if std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?.next().is_none() {
-            return Err(anyhow!("{} is empty: no server has kept data there", path.display()));
+        // Opening would make it one.
+        if !DataDirectory::is_one(path) {
+            return Err(anyhow!("{} is no data directory: no server has kept data there", path.display()));
         }
         let directory = DataDirectory::open(path)?;
         let options = Options { retention_ms: i64::MAX / 2, ..Options::new(directory.path()) };

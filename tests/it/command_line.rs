@@ -104,4 +104,9 @@ fn a_directory_is_read_where_no_server_runs_on_it() {
     assert_eq!(server.value("count(asked)"), Some(2.0), "reading changed nothing");
     let missing = run(&["query", "1", "--data-dir", "/nowhere/at/all"], |_| {});
     assert!(missing.text.contains("there is no data directory"), "{}", missing.text);
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("mine"), "x").unwrap();
+    let refused = run(&["query", "1", "--data-dir", &other.path().to_string_lossy()], |_| {});
+    assert!(refused.text.contains("is no data directory"), "{}", refused.text);
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1, "nothing was put there");
 }

@@ -59,24 +59,28 @@ fn wait_until(server: &TestServer, what: &str, holds: impl Fn(f64) -> bool) -> D
 fn a_query_ends_soon_after_its_client_went_away() {
     let server = TestServer::start();
     filled(&server, 40, 2_000);
-    let mut slowest = Duration::ZERO;
+    // Unoptimised, the work between two looks takes ten times as long.
+    let allowed = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
     for query in [
         "quantile_over_time(0.5, heavy[1h])",
         "sum(heavy * on (n) group_left () heavy) by (n) + on (n) quantile_over_time(0.9, heavy[2h])",
         "max_over_time(sum(stddev_over_time(heavy[1h]))[1h:1s])",
         "count(stddev_over_time(heavy[2h]))",
     ] {
-        let stream = begin(&server, query);
-        wait_until(&server, query, |count| count >= 1.0);
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(running(&server) >= 1.0, "{query} is not heavy enough");
-        drop(stream);
-        let took = wait_until(&server, query, |count| count == 0.0);
-        eprintln!("{query} ended {took:?} after its client");
-        slowest = slowest.max(took);
+        // The machine may be running other tests: once in a few tries it is ours.
+        let best = (0..4).map(|_| given_up_after(&server, query)).find(|took| *took < allowed);
+        assert!(best.is_some(), "{query} went on for more than {allowed:?} four times");
     }
-    // 50 ms on a machine that has nothing else to do; this one may be running the other tests.
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+}
+
+/// How long a query goes on without its client.
+fn given_up_after(server: &TestServer, query: &str) -> Duration {
+    let stream = begin(server, query);
+    wait_until(server, query, |count| count >= 1.0);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(running(server) >= 1.0, "{query} is not heavy enough");
+    drop(stream);
+    wait_until(server, query, |count| count == 0.0)
 }
 
 #[test]
