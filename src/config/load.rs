@@ -233,7 +233,7 @@ storage:
         assert_eq!(loaded(&shown).config.web.prefix(), "/obs");
         let text = refused("web: {external_url: 'https://a b/', route_prefix: 'a//b', path: /}");
         insta::assert_snapshot!(text, @r"
-        line 1: web.path: unknown key; known here: `external_url`, `route_prefix`
+        line 1: web.path: unknown key; known here: `external_url`, `route_prefix`, `hosts`
         line 1: web.external_url: `https://a b/` is no address of this server; write one such as https://example.com/observatory
         line 1: web.route_prefix: `a//b` is no path; write one such as /observatory, or / for the root
         ");
@@ -327,14 +327,13 @@ scrape_configs:
           query_lookback_delta: 5m
           pushes_per_minute_max: 600
           failed_logins_per_minute_max: 10
-        web:
-          hosts: []
         features: [promql-experimental-functions]
         hosts:
           enabled: false
           interval: 5s
         web:
           route_prefix: /
+          hosts: []
         self_scrape: true
         "#);
         assert!(!shown.contains(&hash));
