@@ -1,7 +1,10 @@
 //! What a query answers: values with labels, annotations and figures about the work.
 
 use super::ast::Span;
-use crate::model::{Histogram, Labels, Samples, Timestamp};
+use crate::{
+    model::{Histogram, Labels, Samples, Timestamp},
+    store::Origin,
+};
 use std::{sync::Arc, time::Duration};
 
 /// A float or a native histogram.
@@ -105,4 +108,5 @@ pub struct SourceStats {
     pub span: Span,
     pub series: u64,
     pub samples: u64,
+    pub origin: Origin,
 }

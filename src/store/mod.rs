@@ -22,7 +22,7 @@ pub use append::{
     Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,
 };
 pub use error::StoreError;
-pub use query::{Hints, LabelCount, Queryable, SeriesSet, StateStore, StoreStatus};
+pub use query::{Hints, LabelCount, Origin, Queryable, SeriesSet, StateStore, StoreStatus};
 
 /// All of a store, for those who need more than one side of it.
 pub trait Store: Appendable + Queryable + StateStore {}

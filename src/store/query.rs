@@ -21,6 +21,15 @@ pub struct Hints {
     pub series_max: usize,
 }
 
+/// Where the samples of a selection are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Windows in memory, and what they are cut into.
+    pub partitions: u64,
+    /// Files on disk.
+    pub blocks: u64,
+}
+
 /// The series a selection found, sorted by labels. Samples are decoded only when asked for, by index, from any
 /// thread: workers share one set and take different indexes.
 pub trait SeriesSet: Send + Sync {
@@ -32,6 +41,11 @@ pub trait SeriesSet: Send + Sync {
 
     /// The labels of series `index`, by reference.
     fn labels(&self, index: usize) -> &Labels;
+
+    /// From where the samples will be read.
+    fn origin(&self) -> Origin {
+        Origin::default()
+    }
 
     /// Clears `samples` and fills it with those of series `index` within the selected range, in time order, each
     /// timestamp once a column, staleness markers included bit by bit.

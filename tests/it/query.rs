@@ -143,6 +143,7 @@ fn a_query_explains_what_it_did_and_why_it_found_nothing() {
     assert_eq!(data["plan"]["type"], "aggregation", "{data}");
     let selector = &data["plan"]["children"][0]["children"][0];
     assert_eq!((&selector["type"], &selector["seriesMatched"]), (&json!("matrixSelector"), &json!(3)));
+    assert!(selector["memoryPartitions"].as_u64() > Some(0) && selector["blocks"] == 0, "{data}");
     assert!(selector["samplesRead"].as_u64().is_some_and(|read| read >= 180), "{data}");
     assert!(data["plan"]["milliseconds"].as_f64().is_some(), "{data}");
     assert_eq!((&data["answer"]["series"], &data["reasons"]), (&json!(1), &json!([])));

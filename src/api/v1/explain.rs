@@ -82,6 +82,8 @@ fn node(node: &PlanNode) -> Value {
         "column": node.column,
         "seriesMatched": node.series_matched,
         "samplesRead": node.samples_read,
+        "memoryPartitions": node.origin.map(|origin| origin.partitions),
+        "blocks": node.origin.map(|origin| origin.blocks),
         "series": node.series,
         "points": node.points,
         "milliseconds": node.milliseconds.map(rounded),

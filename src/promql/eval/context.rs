@@ -8,7 +8,7 @@ use crate::{
         limits::{Budget, QueryError},
         value::{NodeStats, SourceStats},
     },
-    store::{Hints, Queryable, SeriesSet},
+    store::{Hints, Origin, Queryable, SeriesSet},
 };
 use parking_lot::Mutex;
 use std::{
@@ -76,7 +76,7 @@ pub struct Context {
     pub measure: bool,
     selections: Mutex<Vec<(SelectionKey, Arc<dyn SeriesSet>)>>,
     counters: Mutex<Vec<(Span, Arc<Counters>)>>,
-    sources: Mutex<Vec<(Span, Arc<Counters>)>>,
+    sources: Mutex<Vec<(Span, Origin, Arc<Counters>)>>,
     per_step: Option<Vec<AtomicU64>>,
 }
 
@@ -147,11 +147,11 @@ impl Context {
         counters
     }
 
-    /// Counters for a selector that found `series`; `None` where nothing is measured.
-    pub fn source_counters(&self, span: Span, series: usize) -> Option<Arc<Counters>> {
+    /// Counters for a selector and what it found; `None` where nothing is measured.
+    pub fn source_counters(&self, span: Span, found: &dyn SeriesSet) -> Option<Arc<Counters>> {
         self.measure.then(|| {
-            let counters = Arc::new(Counters { series: AtomicU64::new(series as u64), ..Counters::default() });
-            self.sources.lock().push((span, counters.clone()));
+            let counters = Arc::new(Counters { series: AtomicU64::new(found.len() as u64), ..Counters::default() });
+            self.sources.lock().push((span, found.origin(), counters.clone()));
             counters
         })
     }
@@ -159,10 +159,11 @@ impl Context {
     pub fn source_stats(&self) -> Vec<SourceStats> {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let sources = self.sources.lock();
-        let stats = |(span, c): &(Span, Arc<Counters>)| SourceStats {
+        let stats = |(span, origin, c): &(Span, Origin, Arc<Counters>)| SourceStats {
             span: *span,
             series: load(&c.series),
             samples: load(&c.samples),
+            origin: *origin,
         };
         sources.iter().map(stats).collect()
     }

@@ -49,7 +49,7 @@ impl Source {
 
     /// Counted as the selector at `span`, where the query is measured.
     pub fn counted(mut self, span: Span) -> Source {
-        self.counters = self.context.source_counters(span, self.set.len());
+        self.counters = self.context.source_counters(span, &*self.set);
         self
     }
 

@@ -1,13 +1,16 @@
 //! The syntax tree with the figures of its evaluation.
 
 use super::empty::{Reason, reasons};
-use crate::promql::{
-    ast::{Expr, ExprKind, Span},
-    engine::{Asked, Engine, QueryOptions, check_type},
-    eval::{annotations::position, plan::is_step_invariant},
-    limits::QueryError,
-    parser,
-    value::{Answer, Stats, Value},
+use crate::{
+    promql::{
+        ast::{Expr, ExprKind, Span},
+        engine::{Asked, Engine, QueryOptions, check_type},
+        eval::{annotations::position, plan::is_step_invariant},
+        limits::QueryError,
+        parser,
+        value::{Answer, Stats, Value},
+    },
+    store::Origin,
 };
 use std::time::Instant;
 
@@ -41,6 +44,8 @@ pub struct PlanNode {
     /// Of selectors: the series found and the samples decoded.
     pub series_matched: Option<u64>,
     pub samples_read: Option<u64>,
+    /// Of selectors: from where.
+    pub origin: Option<Origin>,
     /// What came out, where it is known: expressions without series (numbers, ranges) have none of their own.
     pub series: Option<u64>,
     pub points: Option<u64>,
@@ -99,8 +104,9 @@ fn node(query: &str, expr: &Expr, stats: &Stats, many_steps: bool) -> PlanNode {
         text: shortened(expr.to_string()),
         line,
         column,
-        series_matched: source.map(|(series, _)| series),
-        samples_read: source.map(|(_, samples)| samples),
+        series_matched: source.map(|(series, _, _)| series),
+        samples_read: source.map(|(_, samples, _)| samples),
+        origin: source.map(|(_, _, origin)| origin),
         series: measured.map(|figures| figures.0),
         points: measured.map(|figures| figures.1),
         milliseconds: measured.map(|figures| figures.2),
@@ -110,11 +116,11 @@ fn node(query: &str, expr: &Expr, stats: &Stats, many_steps: bool) -> PlanNode {
 }
 
 /// Series found and samples read at `span`, all plans of it together.
-fn source(stats: &Stats, span: Span) -> Option<(u64, u64)> {
+fn source(stats: &Stats, span: Span) -> Option<(u64, u64, Origin)> {
     let found = stats.sources.iter().filter(|source| source.span == span);
     found.fold(None, |all, source| {
-        let (series, samples) = all.unwrap_or((0, 0));
-        Some((series.max(source.series), samples + source.samples))
+        let (series, samples, _) = all.unwrap_or((0, 0, source.origin));
+        Some((series.max(source.series), samples + source.samples, source.origin))
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Exemplar, Labels, Matcher, Samples, TimeRange},
-    store::{Hints, LabelCount, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
+    store::{Hints, LabelCount, Origin, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -44,6 +44,10 @@ impl SeriesSet for Selection {
 
     fn labels(&self, index: usize) -> &Labels {
         &self.series[index].0
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { partitions: self.partitions.len() as u64, blocks: self.files.len() as u64 }
     }
 
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {

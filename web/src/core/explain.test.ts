@@ -6,6 +6,8 @@ const node = (text: string, children: readonly PlanNode[] = []): PlanNode => ({
   text,
   seriesMatched: null,
   samplesRead: null,
+  memoryPartitions: null,
+  blocks: null,
   series: 1,
   points: 2,
   milliseconds: 0.5,

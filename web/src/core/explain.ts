@@ -6,6 +6,8 @@ export interface PlanNode {
   readonly text: string;
   readonly seriesMatched: number | null;
   readonly samplesRead: number | null;
+  readonly memoryPartitions: number | null;
+  readonly blocks: number | null;
   readonly series: number | null;
   readonly points: number | null;
   readonly milliseconds: number | null;
@@ -31,6 +33,13 @@ export interface Explained {
 /** A tree as rows, parents first. */
 export function flatten(node: PlanNode, depth = 0): readonly { readonly node: PlanNode; readonly depth: number }[] {
   return [{ node, depth }, ...node.children.flatMap((child) => flatten(child, depth + 1))];
+}
+
+/** Where a selector's samples were. */
+export function origin({ memoryPartitions, blocks }: PlanNode): string | undefined {
+  if (memoryPartitions === null || blocks === null) return undefined;
+  const parts = memoryPartitions === 1 ? '1 part' : `${memoryPartitions} parts`;
+  return `from ${parts} in memory and ${blocks} ${blocks === 1 ? 'block' : 'blocks'} on disk`;
 }
 
 /** The whole in a line. */
