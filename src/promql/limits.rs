@@ -4,12 +4,11 @@
 //! Prometheus uses, so that clients which know those words react as they do there.
 
 use crate::store::StoreError;
+
+pub use crate::stdx::cancel::Cancel;
 use parking_lot::{Condvar, Mutex};
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -46,7 +45,16 @@ pub enum QueryError {
     #[error("{0}")]
     Execution(String),
     #[error("expanding series: {0}")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for QueryError {
+    fn from(error: StoreError) -> QueryError {
+        match error {
+            StoreError::Canceled => QueryError::Canceled(STAGE_EVALUATION),
+            other => QueryError::Store(other),
+        }
+    }
 }
 
 impl QueryError {
@@ -56,25 +64,6 @@ impl QueryError {
 
     pub(super) fn unexpected() -> QueryError {
         QueryError::execution("the evaluation failed unexpectedly; please report the query")
-    }
-}
-
-/// Tells a running query to stop; clones share the state.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub fn new() -> Cancel {
-        Cancel::default()
-    }
-
-    /// The query answers [`QueryError::Canceled`] within some tens of milliseconds.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_canceled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -137,6 +126,11 @@ impl Budget {
             scanned: AtomicU64::new(0),
             queryable: AtomicU64::new(0),
         }
+    }
+
+    /// What tells the query to stop.
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
     }
 
     /// Fails once the query is canceled or out of time. Cheap enough for every series.

@@ -1,6 +1,7 @@
 //! What could be in `std`: no domain word lives here.
 
 pub mod bytes;
+pub mod cancel;
 pub mod clock;
 pub mod spelling;
 pub mod throttle;

@@ -11,6 +11,8 @@ pub enum StoreError {
     Damaged(String),
     #[error("the limit of {limit} active series is reached; raise `storage.series_max` or push fewer label values")]
     SeriesLimit { limit: u64 },
+    #[error("the work was canceled")]
+    Canceled,
     #[error("the store is stopping")]
     Stopped,
     #[error("{0}")]

@@ -1,7 +1,10 @@
 //! The read side: find series by matchers, read their samples into the caller's columns.
 
 use super::{StoreError, append::Tree};
-use crate::model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp};
+use crate::{
+    model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp},
+    stdx::cancel::Cancel,
+};
 use std::sync::Arc;
 
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
@@ -17,6 +20,8 @@ pub struct Hints {
     pub grouping: Vec<String>,
     /// Whether `grouping` is kept (`by`) or dropped (`without`).
     pub by: bool,
+    /// Asked between pieces of work: a selection of a million series takes its time.
+    pub cancel: Cancel,
     /// Series beyond this are not resolved: for callers that list and do not compute. 0 means all.
     pub series_max: usize,
 }

@@ -200,6 +200,7 @@ impl Planner<'_> {
             range_ms,
             grouping: usage.grouping.clone(),
             by: usage.by,
+            cancel: self.context.budget.cancel(),
             series_max: 0,
         }
     }

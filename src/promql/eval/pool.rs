@@ -191,6 +191,8 @@ where
 }
 
 fn serve(shared: &Shared) {
+    // Samples that come go before questions: where both want the processor, writers do not wait for a long query.
+    let _ = rustix::process::nice(5);
     let mut scratch = Scratch::default();
     let mut queue = shared.state.lock();
     while !queue.stop {

@@ -13,6 +13,7 @@
 //! twice changes nothing.
 
 pub mod block;
+mod by_labels;
 mod checkpoint;
 mod codec;
 mod compact;

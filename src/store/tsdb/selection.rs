@@ -2,6 +2,7 @@
 
 use super::{
     block::{Block, ClockCache, Place, put_in_order},
+    by_labels,
     engine::{Shared, Tsdb},
     head::{SharedPartition, sort_samples},
     options::WINDOW_MS,
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     model::{Exemplar, Labels, Matcher, Samples, TimeRange},
+    stdx::cancel::Cancel,
     store::{Hints, LabelCount, Origin, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
 };
 use std::{
@@ -82,7 +84,7 @@ struct Collector {
 }
 
 impl Shared {
-    fn collect(&self, range: TimeRange, matchers: &[Matcher]) -> Selection {
+    fn collect(&self, range: TimeRange, matchers: &[Matcher], cancel: &Cancel) -> Result<Selection, StoreError> {
         let now_ms = self.now_ms();
         let mut collector = Collector::default();
         // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
@@ -103,23 +105,26 @@ impl Shared {
             }
         }
         collect_head(&partitions, &generations, &by_shard, &mut collector);
+        by_labels::check(cancel)?;
         let merge = files.len() > 1 || collector.series.iter().any(|(_, parts)| !parts.is_empty());
         for (number, file) in files.iter().enumerate() {
             collect_file(file, number as u32, matchers, merge, &mut collector);
+            by_labels::check(cancel)?;
         }
         drop(places);
         let mut found = collector.series;
         found.retain(|(_, parts)| !parts.is_empty());
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let order = by_labels::order(found.len(), |number| &found[number as usize].0, cancel)?;
         let (mut series, mut parts) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-        for (labels, mut sources) in found {
-            put_in_order(&mut sources, |(place, _)| *place);
+        for number in order {
+            let (labels, sources) = &mut found[number as usize];
+            put_in_order(sources, |(place, _)| *place);
             let start = parts.len() as u32;
-            parts.extend(sources.into_iter().map(|(_, source)| source));
-            series.push((labels, start..parts.len() as u32));
+            parts.extend(sources.iter().map(|(_, source)| *source));
+            series.push((labels.clone(), start..parts.len() as u32));
         }
         let files = files.into_iter().map(|file| (file.clone(), file.clock_cache())).collect();
-        Selection { range, now_ms, series, parts, partitions, files }
+        Ok(Selection { range, now_ms, series, parts, partitions, files })
     }
 
     /// The series of the catalogue with their open runs, and where each shard's stand in `collector`.
@@ -196,8 +201,8 @@ fn collect_file(file: &Block, number: u32, matchers: &[Matcher], merge: bool, co
 }
 
 impl Queryable for Tsdb {
-    fn select(&self, range: TimeRange, matchers: &[Matcher], _hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
-        Ok(Arc::new(self.shared.collect(range, matchers)))
+    fn select(&self, range: TimeRange, matchers: &[Matcher], hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
+        Ok(Arc::new(self.shared.collect(range, matchers, &hints.cancel)?))
     }
 
     fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
@@ -208,7 +213,7 @@ impl Queryable for Tsdb {
                 names.extend(file.index().names().map(str::to_owned));
             }
         } else {
-            let found = self.shared.collect(range, matchers);
+            let found = self.shared.collect(range, matchers, &Cancel::new())?;
             for (labels, _) in &found.series {
                 for (name, _) in labels.iter() {
                     if !names.contains(name) {
@@ -228,7 +233,7 @@ impl Queryable for Tsdb {
                 values.extend(file.index().values(name).map(|(value, _)| value.to_owned()));
             }
         } else {
-            let found = self.shared.collect(range, matchers);
+            let found = self.shared.collect(range, matchers, &Cancel::new())?;
             for value in found.series.iter().filter_map(|(labels, _)| labels.get(name)) {
                 if !values.contains(value) {
                     values.insert(value.to_owned());
