@@ -8,6 +8,7 @@ use super::{
     maintain,
     options::Options,
     record::{self, Layouts},
+    retention::Disk,
     state::State,
     ticker::Ticker,
 };
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub appended: AtomicU64,
     pub trusted: TrustedTime,
     pub compaction: Compaction,
+    pub disk: Disk,
 }
 
 /// The time of day as far as it can be believed: what it was at the opening, and what has passed since. A machine's
@@ -235,9 +237,9 @@ impl Appendable for Tsdb {
             )));
         }
         if shared.memory_full.load(Ordering::Relaxed) {
-            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "memory is full of what cannot be written");
-            return Err(StoreError::io("sealing windows; free some disk")(full));
+            return Err(StoreError::Unsealed);
         }
+        shared.disk.check()?;
         let now_ms = shared.now_ms();
         let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();

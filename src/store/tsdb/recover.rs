@@ -76,6 +76,7 @@ impl Tsdb {
             appended: AtomicU64::new(0),
             trusted,
             compaction: Default::default(),
+            disk: Default::default(),
         };
         Tsdb::start(Arc::new(shared))
     }
