@@ -105,6 +105,11 @@ impl Tsdb {
         self.shared.seal_where(|_| true)
     }
 
+    /// While `refused`, label sets that are new get no id; known ones go on.
+    pub fn refuse_new_series(&self, refused: bool) {
+        self.shared.head.catalog.refuses_new.store(refused, Ordering::Relaxed);
+    }
+
     /// Ends the threads and syncs what is pending. Later appends fail with [`StoreError::Stopped`].
     pub fn close(&self) {
         self.shared.cancel_compaction();
@@ -222,6 +227,14 @@ fn without(batch: &WriteBatch, refused: &[Refusal]) -> WriteBatch {
 impl Appendable for Tsdb {
     fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError> {
         self.shared.head.catalog.id_of(labels)
+    }
+
+    fn known_series(&self, labels: &Labels) -> Option<SeriesId> {
+        self.shared.head.catalog.known(labels)
+    }
+
+    fn holds_series(&self, id: SeriesId) -> bool {
+        self.shared.head.catalog.read().labels(id).is_some()
     }
 
     fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {

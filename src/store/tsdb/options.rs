@@ -18,6 +18,8 @@ pub struct Options {
     pub disk_percent_max: u32,
     /// Active series. Each takes about a kilobyte of memory.
     pub series_max: u64,
+    /// Of those, with one value of `job`. 0 for no limit.
+    pub series_per_job_max: u64,
     /// A window this long after its end and its last sample is sealed. Senders that retry need a while.
     pub quiet_ms: i64,
     /// Above this the coldest windows are sealed at once: backfill of any length fits into memory.
@@ -38,6 +40,7 @@ impl Options {
             bytes_max: 0,
             disk_percent_max: 80,
             series_max: 2_000_000,
+            series_per_job_max: 0,
             quiet_ms: 15 * 60_000,
             head_bytes_max: 512 << 20,
             log: LogOptions::default(),

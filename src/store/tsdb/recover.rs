@@ -49,7 +49,9 @@ impl Tsdb {
         let state = State::load(kv)?;
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
-        let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
+        let mut catalog = Catalog::new(options.series_max, seed);
+        catalog.series_per_job_max = options.series_per_job_max;
+        let head = Head::new(catalog, WINDOW_MS);
         let mut replay = Replay::new(&head, &state, &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
