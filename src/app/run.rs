@@ -204,6 +204,7 @@ impl Rooms {
             IngestConfig { series_per_token_max: config.limits.series_per_token_max, ..IngestConfig::default() };
         let ingest = Ingest::new(store.clone(), clock.clone(), ingest_config);
         let jobs = Jobs::open(store.clone(), clock.clone());
+        jobs.register_compaction(store.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
         let hosts = watch_host(config, &ingest, &clock)?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -215,6 +216,7 @@ impl Rooms {
         let store: Arc<dyn Store> = self.store.clone();
         Parts {
             store,
+            upkeep: self.store.clone(),
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),

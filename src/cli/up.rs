@@ -3,7 +3,7 @@
 use super::{arguments::Up, config::refused_failure, dispatch::Failure};
 use crate::{
     app::{Settings, StartError, run},
-    config::{Config, Loaded, load, parse_listen},
+    config::{Config, Loaded, load, parse_listen, parse_retention, parse_size},
     telemetry::log,
 };
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     if let Some(data) = arguments.data {
         config.data = data;
     }
+    set_retention(&mut config, arguments.retention_time.as_deref(), arguments.retention_size.as_deref())?;
     let config_file = arguments.config;
     let settings = Settings { config, config_file, insecure_public_http: arguments.insecure_public_http, rest_of_line };
     run(settings).map_err(|error| match &error {
@@ -34,12 +35,30 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     })
 }
 
+/// As the flags of Prometheus say it.
+fn set_retention(config: &mut Config, time: Option<&str>, size: Option<&str>) -> Result<(), Failure> {
+    let wrong = |flag: &str, problem: String| Failure::wrong(format!("--storage.tsdb.retention.{flag}: {problem}"));
+    if let Some(text) = time {
+        config.retention_ms = parse_retention(text).map_err(|problem| wrong("time", problem))?;
+    }
+    if let Some(text) = size {
+        let expected = || wrong("size", format!("expected a size such as 10GB, got `{text}`"));
+        config.bytes_max = parse_size(text).ok_or_else(expected)?;
+    }
+    Ok(())
+}
+
 /// What else was asked for, to be written again.
 fn rest_of_line(arguments: &Up) -> String {
     let path = |name: &str, path: &Option<PathBuf>| {
         path.as_ref().map_or_else(String::new, |path| format!(" {name} {}", quoted(&path.to_string_lossy())))
     };
     let mut rest = path("--data", &arguments.data) + &path("--config", &arguments.config);
+    let text = |name: &str, text: &Option<String>| {
+        text.as_ref().map_or_else(String::new, |text| format!(" {name} {}", quoted(text)))
+    };
+    rest += &text("--storage.tsdb.retention.time", &arguments.retention_time);
+    rest += &text("--storage.tsdb.retention.size", &arguments.retention_size);
     if arguments.insecure_public_http {
         rest.push_str(" --insecure-public-http");
     }

@@ -18,7 +18,8 @@ mod scrape;
 mod show;
 mod tree;
 
+pub use check::parse_size;
 pub use load::{Loaded, Refused, load, load_text};
 pub use problem::{Problem, Problems};
-pub use resolve::{Config, Feature, Limits, Token, parse_listen};
+pub use resolve::{Config, Feature, Limits, Token, parse_listen, parse_retention};
 pub use scrape::ScrapeJobs;
