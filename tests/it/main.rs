@@ -6,6 +6,7 @@
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
+//! - [`storage`]: what the operator sees of the store and does to it, and the limits of disk, memory and series.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
@@ -25,4 +26,5 @@ mod promql;
 mod protocol;
 mod push;
 mod scrape;
+mod storage;
 mod write;
