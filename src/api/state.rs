@@ -66,6 +66,8 @@ pub struct About {
     /// By name, without dashes.
     pub flags: BTreeMap<String, String>,
     pub retention_ms: i64,
+    /// 0 for no limit.
+    pub bytes_max: u64,
     pub data: String,
 }
 

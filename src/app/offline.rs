@@ -32,7 +32,7 @@ impl Offline {
                 retention_ms: config.retention_ms,
                 bytes_max: config.bytes_max,
                 disk_percent_max: config.disk_percent_max,
-                series_max: config.series_max,
+                series_max: u64::MAX,
                 ..defaults
             },
             None => {

@@ -26,6 +26,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// Percent of the budget: above the first it is shed, below the second no more.
 const READS: (u64, u64) = (80, 75);
 const SERIES: (u64, u64) = (90, 85);
+/// Series and their samples in memory may take this part of the budget, ...
+const SERIES_PERCENT: u64 = 60;
+/// ... at so much each, ...
+const SERIES_BYTES: u64 = 1_200;
+/// ... and no more than a team with one host can mean.
+const SERIES_MAX: u64 = 2_000_000;
 /// The head may have this part of the budget before its coldest window is sealed.
 const HEAD_PART: u64 = 4;
 
@@ -48,6 +54,11 @@ impl Shed {
 /// The budget in bytes.
 pub fn budget(set: Option<u64>) -> u64 {
     set.unwrap_or_else(|| memory::machine_bytes().map_or(BUDGET_UNKNOWN, |bytes| bytes / 100 * BUDGET_PERCENT))
+}
+
+/// How many series there may be where no number is set: they must not fill the memory so far that reads are shed for good.
+pub fn series_max(set: Option<u64>, budget: u64) -> u64 {
+    set.unwrap_or_else(|| (budget / 100 * SERIES_PERCENT / SERIES_BYTES).min(SERIES_MAX))
 }
 
 /// How much of the budget windows in memory may take.
@@ -164,5 +175,7 @@ mod tests {
         let machine = memory::machine_bytes().unwrap();
         assert!((machine / 2..machine).contains(&budget(None)));
         assert_eq!(head_bytes_max(400, 1000), 100);
+        assert_eq!((series_max(Some(9), 1), series_max(None, u64::MAX)), (9, 2_000_000));
+        assert_eq!(series_max(None, 200_000), 100);
     }
 }

@@ -82,6 +82,8 @@ impl Reloader {
         // These may come from the command line, which goes before the file.
         read.listen = self.config.listen;
         read.data.clone_from(&self.config.data);
+        read.retention_ms = self.config.overrides.retention_ms.unwrap_or(read.retention_ms);
+        read.bytes_max = self.config.overrides.bytes_max.unwrap_or(read.bytes_max);
         read.scrape = self.config.scrape.clone();
         if read.to_yaml() != self.config.to_yaml() {
             tracing::warn!("Of a changed config only what is scraped comes into force; restart for the rest.");

@@ -186,16 +186,14 @@ struct Rooms {
 impl Rooms {
     fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>, own: Metrics) -> anyhow::Result<Rooms> {
         let defaults = Options::new(directory.path());
+        let budget = overload::budget(config.memory_bytes_max);
         let options = Options {
             retention_ms: config.retention_ms,
             bytes_max: config.bytes_max,
             disk_percent_max: config.disk_percent_max,
-            series_max: config.series_max,
+            series_max: overload::series_max(config.series_max, budget),
             series_per_job_max: config.limits.series_per_job_max,
-            head_bytes_max: overload::head_bytes_max(
-                overload::budget(config.memory_bytes_max),
-                defaults.head_bytes_max,
-            ),
+            head_bytes_max: overload::head_bytes_max(budget, defaults.head_bytes_max),
             clock: clock.clone(),
             ..defaults
         };
@@ -298,6 +296,7 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
         in_force: RwLock::new(InForce { yaml: config.to_yaml(), reload_failed: false, since_ms: clock.now_ms() }),
         flags,
         retention_ms: config.retention_ms,
+        bytes_max: config.bytes_max,
         data: directory.path().display().to_string(),
     }
 }

@@ -40,10 +40,12 @@ fn set_retention(config: &mut Config, time: Option<&str>, size: Option<&str>) ->
     let wrong = |flag: &str, problem: String| Failure::wrong(format!("--storage.tsdb.retention.{flag}: {problem}"));
     if let Some(text) = time {
         config.retention_ms = parse_retention(text).map_err(|problem| wrong("time", problem))?;
+        config.overrides.retention_ms = Some(config.retention_ms);
     }
     if let Some(text) = size {
         let expected = || wrong("size", format!("expected a size such as 10GB, got `{text}`"));
         config.bytes_max = parse_size(text).ok_or_else(expected)?;
+        config.overrides.bytes_max = Some(config.bytes_max);
     }
     Ok(())
 }

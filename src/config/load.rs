@@ -315,7 +315,6 @@ scrape_configs:
           retention: 90d
           max_bytes: 0
           max_disk_percent: 80
-          series_max: 2000000
         auth:
           tokens:
             - name: ci

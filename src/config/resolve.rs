@@ -27,8 +27,6 @@ const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
 const DISK_PERCENT_MAX_DEFAULT: u32 = 80;
 /// An empty server with its page open takes about 40 MiB.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
-/// About 2 GiB of memory at 1 KiB each.
-const SERIES_MAX_DEFAULT: u64 = 2_000_000;
 /// That of most who run node_exporter; `rate(...[1m])` has four samples to work with.
 const HOSTS_INTERVAL_MS_DEFAULT: i64 = 15_000;
 /// A query looks back five minutes unless told otherwise: with less often than that, charts have holes.
@@ -46,7 +44,8 @@ pub struct Config {
     pub bytes_max: u64,
     /// The same as a part of the file system that holds them; 0 for no limit.
     pub disk_percent_max: u32,
-    pub series_max: u64,
+    /// `None` for what fits into the memory.
+    pub series_max: Option<u64>,
     /// `None` for a part of what the machine has.
     pub memory_bytes_max: Option<u64>,
     pub tokens: Vec<Token>,
@@ -54,6 +53,14 @@ pub struct Config {
     pub features: Vec<Feature>,
     pub hosts: Hosts,
     pub scrape: ScrapeJobs,
+    pub overrides: Overrides,
+}
+
+/// What the command line said in place of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overrides {
+    pub retention_ms: Option<i64>,
+    pub bytes_max: Option<u64>,
 }
 
 /// How this host itself is watched.
@@ -155,23 +162,17 @@ impl Config {
 /// Decides. `base` is the directory that relative paths start from: that of the file.
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
-    let at_least = |raw: Option<Located<u64>>, default: u64, path: &str, problems: &mut Problems| match raw {
-        Some(found) if found.value == 0 => {
-            problems.error(path, found.line, "must be at least 1");
-            default
-        }
-        found => found.map_or(default, |found| found.value),
-    };
     let scrape = scrape::resolve(&raw, base, problems);
     Config {
         scrape,
+        overrides: Overrides::default(),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),
         disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),
         memory_bytes_max: resolve_memory(raw.memory_bytes_max, problems),
-        series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
+        series_max: resolve_series_max(raw.series_max, problems),
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
         features: raw.features.iter().enumerate().filter_map(|(i, name)| resolve_feature(i, name, problems)).collect(),
@@ -236,6 +237,14 @@ fn resolve_disk_percent(raw: Option<Located<f64>>, problems: &mut Problems) -> u
     let print = |percent: &f64| percent.to_string();
     let default = f64::from(DISK_PERCENT_MAX_DEFAULT);
     within(raw, "storage.max_disk_percent", (0.0, 100.0), default, print, problems).ceil() as u32
+}
+
+fn resolve_series_max(raw: Option<Located<u64>>, problems: &mut Problems) -> Option<u64> {
+    let found = raw?;
+    if found.value == 0 {
+        problems.error("storage.series_max", found.line, "must be at least 1");
+    }
+    Some(found.value)
 }
 
 fn resolve_memory(raw: Option<Located<u64>>, problems: &mut Problems) -> Option<u64> {

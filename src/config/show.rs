@@ -26,7 +26,9 @@ impl Config {
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
         writeln!(out, "  max_bytes: {}", self.bytes_max)?;
         writeln!(out, "  max_disk_percent: {}", self.disk_percent_max)?;
-        writeln!(out, "  series_max: {}", self.series_max)?;
+        if let Some(series) = self.series_max {
+            writeln!(out, "  series_max: {series}")?;
+        }
         if let Some(bytes) = self.memory_bytes_max {
             writeln!(out, "  memory_max: {bytes}")?;
         }

@@ -48,6 +48,8 @@ fn storage_is_shown_merged_and_opened_without_a_server() {
     let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!((&report["blocks"][0]["series"], &report["blocks"][0]["samples"]), (&20.into(), &3600.into()));
     assert_eq!(server.get("/api/v1/status/storage").data()["blocks"], report["blocks"]);
+    let block = &server.get("/api/v1/status/tsdb/blocks").data()["blocks"][0];
+    assert_eq!((&block["stats"]["numSamples"], &block["compaction"]["level"]), (&3600.into(), &2.into()), "{block}");
     let metrics = server.get("/metrics").text();
     for line in [
         "prometheus_tsdb_blocks_loaded 1",
@@ -116,7 +118,7 @@ fn only_an_admin_merges_and_each_token_and_job_has_its_share_of_series() {
 
 #[test]
 fn short_memory_sheds_reads_then_new_series_and_known_ones_go_on() {
-    let config = Some("storage: {memory_max: 96MiB}\n".to_owned());
+    let config = Some("storage: {memory_max: 96MiB, series_max: 10000000}\n".to_owned());
     let mut server = TestServer::with(Options { config, ..Options::default() });
     let known = |server: &TestServer, value: f64| {
         let series = Series::new("known", &[], &[(now_ms(), value)]);
@@ -149,4 +151,16 @@ fn short_memory_sheds_reads_then_new_series_and_known_ones_go_on() {
     // It also starts with more than its budget in the log, and goes on where it was.
     let server = server.start_again();
     assert_eq!(known(&server, 3.0), 204);
+}
+
+#[test]
+fn retention_is_set_on_the_command_line_as_in_prometheus() {
+    let flags = ["--storage.tsdb.retention.time=10d", "--storage.tsdb.retention.size=2GB"];
+    let arguments = flags.map(str::to_owned).to_vec();
+    let server = TestServer::with(Options { arguments, ..Options::default() });
+    assert_eq!(server.get("/api/v1/status/runtimeinfo").data()["storageRetention"], "10d or 2GiB");
+    let retention = &server.get("/api/v1/status/storage").data()["retention"];
+    assert_eq!((&retention["time_ms"], &retention["allowed_bytes"]), (&864_000_000.into(), &(2u64 << 30).into()));
+    let (code, text) = cli(&["up", "--storage.tsdb.retention.size=much"]);
+    assert!(code == Some(2) && text.contains("a size such as 10GB"), "{text}");
 }

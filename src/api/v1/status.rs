@@ -9,6 +9,7 @@ use crate::{
         state::{Api, Ready},
     },
     model::time::format_duration_ms,
+    stdx::size::format_bytes,
     store::LabelCount,
     telemetry::build,
 };
@@ -35,7 +36,10 @@ pub async fn build() -> Response {
 
 /// `/api/v1/status/runtimeinfo`.
 pub async fn runtime(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result<Response, ApiError> {
-    let retention = format_duration_ms(api.about.retention_ms);
+    let mut retention = format_duration_ms(api.about.retention_ms);
+    if api.about.bytes_max > 0 {
+        retention += &format!(" or {}", format_bytes(api.about.bytes_max).replace(' ', ""));
+    }
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let in_force = api.about.in_force.read().clone();
     let damaged = parts.store.status(0)?.damaged;

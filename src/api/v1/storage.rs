@@ -9,13 +9,14 @@ use crate::{
         state::{Api, Ready},
     },
     jobs::JobsError,
+    store::upkeep::BlockReport,
 };
 use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `/api/v1/status/storage`. It does not wait for its turn among the reads, nor is it shed with them: whoever looks for
@@ -33,6 +34,25 @@ pub async fn storage(State(api): State<Arc<Api>>, Ready(parts): Ready, params: P
         tracing::error!(%cause, "The report on the store could not be made.");
         Err(ApiError::new(ErrorKind::Internal, "the report could not be made; the log says more"))
     })
+}
+
+/// `/api/v1/status/tsdb/blocks`: as much of Prometheus' description of a block as ours have.
+pub async fn blocks(Ready(parts): Ready) -> Result<Response, ApiError> {
+    // Without lists it takes microseconds.
+    let report = parts.upkeep.storage(0)?;
+    let block = |block: &BlockReport| {
+        let name = block.file.trim_end_matches(".block");
+        json!({
+            "ulid": name,
+            "minTime": block.oldest_ms,
+            "maxTime": block.newest_ms.saturating_add(1),
+            "stats": { "numSamples": block.samples, "numSeries": block.series, "numBytes": block.bytes },
+            "compaction": { "level": block.level.saturating_add(1), "sources": [name] },
+            "version": 1,
+        })
+    };
+    let blocks: Vec<Value> = report.blocks.iter().map(block).collect();
+    Ok(answer(&json!({ "blocks": blocks })))
 }
 
 /// `POST /api/v1/admin/storage/compact`: 202 and the job that merges, one already running included.
