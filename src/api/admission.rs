@@ -8,6 +8,8 @@ use crate::{
     model::time::format_duration_ms,
     telemetry::{Metrics, Reading},
 };
+use parking_lot::RwLock;
+use prometheus::IntCounter;
 use std::{
     sync::{
         Arc,
@@ -35,7 +37,12 @@ pub struct Admission {
     reads_waiting: Arc<AtomicUsize>,
     reads_max: usize,
     read_timeout: Duration,
+    /// Why no read is taken now, if so.
+    shed: RwLock<Option<String>>,
+    shed_count: IntCounter,
     bodies: Arc<Semaphore>,
+    /// The one place for reports on the store, which look at all of its index.
+    reports: Arc<Semaphore>,
     /// Places for clients that listen to events.
     pub listeners: Arc<Semaphore>,
 }
@@ -73,11 +80,22 @@ impl Admission {
         let read_timeout = Duration::from_millis(config.read_timeout_ms);
         let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX as usize));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-        Admission { reads, reads_waiting, reads_max, read_timeout, bodies, listeners }
+        let shed_count = metrics.counter("observatory_reads_shed_total", "Reads refused because memory was short.");
+        let (shed, reports) = (RwLock::new(None), Arc::new(Semaphore::new(1)));
+        Admission { reads, reads_waiting, reads_max, read_timeout, shed, shed_count, bodies, reports, listeners }
+    }
+
+    /// From now on new reads are refused and told why, or taken again.
+    pub fn shed_reads(&self, why: Option<String>) {
+        *self.shed.write() = why;
     }
 
     /// A turn to read. Waits no longer than `wait`, nor than any read may take.
     pub async fn read(&self, wait: Option<Duration>) -> Result<OwnedSemaphorePermit, ApiError> {
+        if let Some(why) = &*self.shed.read() {
+            self.shed_count.inc();
+            return Err(ApiError::new(ErrorKind::Overloaded, why.clone()));
+        }
         if let Ok(turn) = self.reads.clone().try_acquire_owned() {
             return Ok(turn);
         }
@@ -99,6 +117,12 @@ impl Admission {
                 Err(ApiError::new(ErrorKind::Timeout, message))
             }
         }
+    }
+
+    /// The turn of a report on the store. Not shed with the reads.
+    pub async fn report(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.reports.clone().acquire_owned().await.ok()
     }
 
     /// Memory for a body that takes about `bytes` when decompressed; held until the permit is dropped.
@@ -133,6 +157,17 @@ mod tests {
         drop(turn);
         drop(admission.read(None).await.unwrap());
         assert_eq!(admission.reads_waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn reads_are_shed_with_a_reason_and_taken_again() {
+        let admission = admission();
+        admission.shed_reads(Some("memory is short".to_owned()));
+        let error = admission.read(None).await.unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Overloaded, "memory is short"));
+        assert_eq!(admission.shed_count.get(), 1);
+        admission.shed_reads(None);
+        drop(admission.read(None).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

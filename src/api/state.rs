@@ -7,12 +7,18 @@ use super::{
     place::Place,
 };
 use crate::{
-    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
-    store::Store, telemetry::Metrics,
+    auth::Keyring,
+    ingest::Ingest,
+    jobs::Jobs,
+    promql::engine::Engine,
+    scrape::Manager,
+    stdx::clock::Clock,
+    store::{Store, Upkeep},
+    telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderValue, StatusCode, header, request},
+    http::{Extensions, HeaderValue, StatusCode, header, request},
     response::{IntoResponse, Response},
 };
 use parking_lot::RwLock;
@@ -80,12 +86,15 @@ pub struct About {
     /// By name, without dashes.
     pub flags: BTreeMap<String, String>,
     pub retention_ms: i64,
+    /// 0 for no limit.
+    pub bytes_max: u64,
     pub data: String,
 }
 
 /// What is there once the store is open.
 pub struct Parts {
     pub store: Arc<dyn Store>,
+    pub upkeep: Arc<dyn Upkeep>,
     pub engine: Arc<Engine>,
     pub ingest: Ingest,
     pub jobs: Jobs,
@@ -184,6 +193,21 @@ impl IntoResponse for NotReady {
         let headers =
             [(header::HeaderName::from_static("x-prometheus-stopping"), stopping), (header::CONTENT_TYPE, kind)];
         (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
+    }
+}
+
+/// The name of the token that a request came with; none where nobody needs one.
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    pub fn new(name: &str) -> Caller {
+        Caller(name.into())
+    }
+
+    /// The one of a request.
+    pub fn of(extensions: &Extensions) -> Option<Arc<str>> {
+        extensions.get().map(|caller: &Caller| caller.0.clone())
     }
 }
 

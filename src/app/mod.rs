@@ -4,8 +4,9 @@
 //! 2. [`run()`](run::run) starts the rooms in the direction data flows (store, ingest, jobs, engine, scrapes, API), serves, and
 //!    on a signal stops them backwards, each step with a deadline.
 //! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
-//! 4. [`offline`] opens a data directory that no server has, to be read.
-//! 5. [`metrics`] shows what rooms count under the names dashboards know.
+//! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
+//! 5. [`offline`] opens a data directory that no server has, for tools.
+//! 6. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -16,6 +17,7 @@ mod known;
 mod listener;
 mod metrics;
 mod offline;
+mod overload;
 mod reload;
 mod run;
 

@@ -1,20 +1,26 @@
-//! A data directory read without a server.
+//! The store of a data directory without a server, for tools.
 
 use super::directory::DataDirectory;
-use crate::store::tsdb::{Options, Tsdb};
+use crate::{
+    config::Config,
+    store::tsdb::{Options, Tsdb},
+};
 use anyhow::{Context, anyhow};
 use std::{path::Path, sync::Arc};
 
-/// A store that is open for reading, and the directory it holds meanwhile.
+/// Nothing is dropped by a tool that was not told how long things are kept.
+const RETENTION_UNKNOWN_MS: i64 = 100 * 365 * 24 * 3_600_000;
+
+/// A store that no server has open, and the lock that keeps it so. Dropped in this order.
 pub struct Offline {
     pub store: Arc<Tsdb>,
     _directory: DataDirectory,
 }
 
 impl Offline {
-    /// Opens the store in `path`, which must be there and no other process's. What its log holds is replayed, and
-    /// nothing is ever too old: how long data is kept is for its server to say.
-    pub fn open(path: &Path) -> anyhow::Result<Offline> {
+    /// Opens the store in `path`, which must be there and no other process's. What its log holds is replayed. Without a
+    /// config nothing goes for its age or size.
+    pub fn open(path: &Path, config: Option<&Config>) -> anyhow::Result<Offline> {
         if !path.is_dir() {
             return Err(anyhow!("there is no data directory {}", path.display()));
         }
@@ -23,7 +29,16 @@ impl Offline {
             return Err(anyhow!("{} is no data directory: no server has kept data there", path.display()));
         }
         let directory = DataDirectory::open(path)?;
-        let options = Options { retention_ms: i64::MAX / 2, ..Options::new(directory.path()) };
+        let defaults = Options { series_max: u64::MAX, ..Options::new(directory.path()) };
+        let options = match config {
+            Some(config) => Options {
+                retention_ms: config.retention_ms,
+                bytes_max: config.bytes_max,
+                disk_percent_max: config.disk_percent_max,
+                ..defaults
+            },
+            None => Options { retention_ms: RETENTION_UNKNOWN_MS, disk_percent_max: 0, ..defaults },
+        };
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", path.display()))?;
         Ok(Offline { store: Arc::new(store), _directory: directory })
     }

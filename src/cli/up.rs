@@ -3,7 +3,10 @@
 use super::{arguments::Up, config::refused_failure, dispatch::Failure};
 use crate::{
     app::{Settings, StartError, run},
-    config::{Config, Loaded, Overrides, load, parse_external_url, parse_listen, parse_route_prefix},
+    config::{
+        Config, Loaded, Overrides, load, parse_external_url, parse_listen, parse_retention, parse_route_prefix,
+        parse_size,
+    },
     telemetry::log,
 };
 use std::path::PathBuf;
@@ -38,11 +41,14 @@ fn overrides(arguments: &Up) -> Result<Overrides, Failure> {
     ) -> Result<Option<T>, Failure> {
         text.map(|text| parse(text).map_err(|message| Failure::wrong(format!("{name}: {message}")))).transpose()
     }
+    let size = |text: &str| parse_size(text).ok_or_else(|| format!("expected a size such as 10GB, got `{text}`"));
     Ok(Overrides {
         listen: parsed("--listen", arguments.listen.as_ref(), parse_listen)?,
         data: arguments.data.clone(),
         external: parsed("--web.external-url", arguments.external_url.as_ref(), parse_external_url)?,
         route_prefix: parsed("--web.route-prefix", arguments.route_prefix.as_ref(), parse_route_prefix)?,
+        retention_ms: parsed("--storage.tsdb.retention.time", arguments.retention_time.as_ref(), parse_retention)?,
+        bytes_max: parsed("--storage.tsdb.retention.size", arguments.retention_size.as_ref(), size)?,
     })
 }
 
@@ -52,9 +58,12 @@ fn rest_of_line(arguments: &Up) -> String {
         path.as_ref().map_or_else(String::new, |path| format!(" {name} {}", quoted(&path.to_string_lossy())))
     };
     let mut rest = path("--data", &arguments.data) + &path("--config", &arguments.config);
-    for (name, text) in
-        [("--web.external-url", &arguments.external_url), ("--web.route-prefix", &arguments.route_prefix)]
-    {
+    for (name, text) in [
+        ("--web.external-url", &arguments.external_url),
+        ("--web.route-prefix", &arguments.route_prefix),
+        ("--storage.tsdb.retention.time", &arguments.retention_time),
+        ("--storage.tsdb.retention.size", &arguments.retention_size),
+    ] {
         if let Some(text) = text {
             rest.push_str(&format!(" {name} {}", quoted(text)));
         }

@@ -13,6 +13,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     pub external: Option<External>,
     pub route_prefix: Option<String>,
+    pub retention_ms: Option<i64>,
+    pub bytes_max: Option<u64>,
 }
 
 impl Overrides {
@@ -24,6 +26,8 @@ impl Overrides {
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
+        config.retention_ms = self.retention_ms.unwrap_or(config.retention_ms);
+        config.bytes_max = self.bytes_max.unwrap_or(config.bytes_max);
         let Web { external, route_prefix } = &mut config.web;
         if self.external.is_some() {
             external.clone_from(&self.external);
@@ -48,13 +52,26 @@ pub fn restart_keys(running: &Config, read: &Config) -> Vec<&'static str> {
         ("web.external_url", running.web.external != read.web.external),
         ("web.route_prefix", running.web.prefix() != read.web.prefix()),
         ("storage.retention", running.retention_ms != read.retention_ms),
+        ("storage.max_bytes", running.bytes_max != read.bytes_max),
+        ("storage.max_disk_percent", running.disk_percent_max != read.disk_percent_max),
+        ("storage.memory_max", running.memory_bytes_max != read.memory_bytes_max),
         ("storage.series_max", running.series_max != read.series_max),
+        ("storage.exemplars.max_exemplars", running.exemplars_max != read.exemplars_max),
+        ("web.hosts", running.web_hosts != read.web_hosts),
         ("auth.tokens", !same_tokens),
         ("limits.connections_max", old.connections_max != new.connections_max),
         ("limits.body_bytes_max", old.body_bytes_max != new.body_bytes_max),
         ("limits.query_timeout", old.query_timeout_ms != new.query_timeout_ms),
         ("limits.query_samples_max", old.query_samples_max != new.query_samples_max),
         ("limits.query_lookback_delta", old.query_lookback_delta_ms != new.query_lookback_delta_ms),
+        ("limits.query_samples_scanned_max", old.query_samples_scanned_max != new.query_samples_scanned_max),
+        ("limits.query_bytes_max", old.query_bytes_max != new.query_bytes_max),
+        ("limits.query_concurrent_max", old.query_concurrent_max != new.query_concurrent_max),
+        ("limits.connections_per_address_max", old.connections_per_address_max != new.connections_per_address_max),
+        ("limits.pushes_per_minute_max", old.pushes_per_minute_max != new.pushes_per_minute_max),
+        ("limits.failed_logins_per_minute_max", old.failed_logins_per_minute_max != new.failed_logins_per_minute_max),
+        ("limits.series_per_job", old.series_per_job_max != new.series_per_job_max),
+        ("limits.series_per_token", old.series_per_token_max != new.series_per_token_max),
         ("features", running.features != read.features),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
-    model::time::format_duration_ms,
+    model::time::{format_duration_ms, parse_duration_ms},
     promql::parser::ParseOptions,
-    stdx::spelling::nearest,
+    stdx::{size::format_bytes, spelling::nearest},
 };
 use std::{
     collections::HashSet,
@@ -24,10 +24,12 @@ pub const DATA_DEFAULT: &str = "observatory-data";
 const RETENTION_MS_DEFAULT: i64 = 30 * 24 * 3_600_000;
 /// A window is the least that can be dropped.
 const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
-/// About 2 GiB of memory at 1 KiB each.
-const SERIES_MAX_DEFAULT: u64 = 2_000_000;
 /// As Prometheus. Each takes some 200 bytes of memory.
 const EXEMPLARS_MAX_DEFAULT: u64 = 100_000;
+/// The rest is for others, and for what a merge of blocks writes before its sources go.
+const DISK_PERCENT_MAX_DEFAULT: u32 = 80;
+/// An empty server with its page open takes about 40 MiB.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// That of most who run node_exporter; `rate(...[1m])` has four samples to work with.
 const HOSTS_INTERVAL_MS_DEFAULT: i64 = 15_000;
 /// A query looks back five minutes unless told otherwise: with less often than that, charts have holes.
@@ -41,9 +43,16 @@ pub struct Config {
     /// Not yet absolute: relative to the file it was written in, or to the working directory.
     pub data: PathBuf,
     pub retention_ms: i64,
-    pub series_max: u64,
     /// Exemplars kept in memory; 0 keeps none.
     pub exemplars_max: u64,
+    /// What blocks and log may take together; 0 for no limit.
+    pub bytes_max: u64,
+    /// The same as a part of the file system that holds them; 0 for no limit.
+    pub disk_percent_max: u32,
+    /// `None` for what fits into the memory.
+    pub series_max: Option<u64>,
+    /// `None` for a part of what the machine has.
+    pub memory_bytes_max: Option<u64>,
     pub tokens: Vec<Token>,
     pub limits: Limits,
     /// Names under which browsers may ask for us beside those of this machine; lower case.
@@ -90,6 +99,10 @@ pub struct Limits {
     pub pushes_per_minute_max: u64,
     /// Of one address.
     pub failed_logins_per_minute_max: u64,
+    /// Active series with one value of `job`; 0 for no limit but that of all series.
+    pub series_per_job_max: u64,
+    /// Active series that pushes and writes with one token brought; 0 for no limit but that of all series.
+    pub series_per_token_max: u64,
 }
 
 impl Default for Limits {
@@ -115,6 +128,8 @@ impl Default for Limits {
             pushes_per_minute_max: 600,
             // A person mistypes a few times; a token has 256 bits, a chosen one perhaps 30.
             failed_logins_per_minute_max: 10,
+            series_per_job_max: 0,
+            series_per_token_max: 0,
         }
     }
 }
@@ -170,13 +185,6 @@ impl Config {
 /// Decides. `base` is the directory that relative paths start from: that of the file.
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
-    let at_least = |raw: Option<Located<u64>>, default: u64, path: &str, problems: &mut Problems| match raw {
-        Some(found) if found.value == 0 => {
-            problems.error(path, found.line, "must be at least 1");
-            default
-        }
-        found => found.map_or(default, |found| found.value),
-    };
     let scrape = scrape::resolve(&raw, base, problems);
     Config {
         scrape,
@@ -184,8 +192,11 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
-        series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
+        bytes_max: raw.bytes_max.map_or(0, |found| found.value),
+        disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),
+        memory_bytes_max: resolve_memory(raw.memory_bytes_max, problems),
+        series_max: resolve_series_max(raw.series_max, problems),
         tokens: resolve_tokens(raw.tokens, base, problems),
         limits: resolve_limits(raw.limits, problems),
         web_hosts: raw.web_hosts.into_iter().map(|host| host.value.to_ascii_lowercase()).collect(),
@@ -222,14 +233,52 @@ fn resolve_listen(raw: Option<Located<String>>, problems: &mut Problems) -> Sock
     })
 }
 
+/// Reads how long samples are kept.
+pub fn parse_retention(text: &str) -> Result<i64, String> {
+    let ms = parse_duration_ms(text).map_err(|_| format!("expected a duration such as 30d, got `{text}`"))?;
+    check_retention(ms).map(|()| ms)
+}
+
+fn check_retention(ms: i64) -> Result<(), String> {
+    if ms < RETENTION_MS_MIN {
+        return Err("too short: samples are dropped in windows of two hours".to_owned());
+    }
+    if ms > 100 * 365 * DAY_MS {
+        return Err("too long: 100 years are the most".to_owned());
+    }
+    Ok(())
+}
+
 fn resolve_retention(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
     let Some(raw) = raw else { return RETENTION_MS_DEFAULT };
-    if raw.value < RETENTION_MS_MIN {
-        problems.error("storage.retention", raw.line, "too short: samples are dropped in windows of two hours");
-    } else if raw.value > 100 * 365 * DAY_MS {
-        problems.error("storage.retention", raw.line, "too long: 100 years are the most");
+    if let Err(message) = check_retention(raw.value) {
+        problems.error("storage.retention", raw.line, message);
     }
     raw.value
+}
+
+/// Whole percents: nobody can tell the difference of less on a disk.
+fn resolve_disk_percent(raw: Option<Located<f64>>, problems: &mut Problems) -> u32 {
+    let print = |percent: &f64| percent.to_string();
+    let default = f64::from(DISK_PERCENT_MAX_DEFAULT);
+    within(raw, "storage.max_disk_percent", (0.0, 100.0), default, print, problems).ceil() as u32
+}
+
+fn resolve_series_max(raw: Option<Located<u64>>, problems: &mut Problems) -> Option<u64> {
+    let found = raw?;
+    if found.value == 0 {
+        problems.error("storage.series_max", found.line, "must be at least 1");
+    }
+    Some(found.value)
+}
+
+fn resolve_memory(raw: Option<Located<u64>>, problems: &mut Problems) -> Option<u64> {
+    let found = raw?;
+    if found.value < MEMORY_BYTES_MIN {
+        let least = format_bytes(MEMORY_BYTES_MIN);
+        problems.error("storage.memory_max", found.line, format!("too little to run in: at least {least}"));
+    }
+    Some(found.value)
 }
 
 fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
@@ -284,6 +333,8 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             often,
             default.failed_logins_per_minute_max,
         ),
+        series_per_job_max: raw.series_per_job_max.map_or(0, |found| found.value),
+        series_per_token_max: raw.series_per_token_max.map_or(0, |found| found.value),
         query_timeout_ms: default.query_timeout_ms,
         query_lookback_delta_ms: default.query_lookback_delta_ms,
     };

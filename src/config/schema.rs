@@ -74,6 +74,8 @@ const LIMITS: &[Key] = &[
     key("query_lookback_delta", Duration),
     key("pushes_per_minute_max", Whole),
     key("failed_logins_per_minute_max", Whole),
+    key("series_per_job", Whole),
+    key("series_per_token", Whole),
 ];
 
 const PROMETHEUS: &[Key] = &[
@@ -92,19 +94,18 @@ const PROMETHEUS: &[Key] = &[
 
 const STORAGE: &[Key] = &[
     key("retention", Duration),
+    key("max_bytes", Size),
+    key("max_disk_percent", Whole),
     key("series_max", Whole),
-    inactive(
-        "tsdb",
-        Map(&[TSDB]),
-        "samples of any age within `storage.retention` are taken; set `storage.retention` to keep them longer",
-    ),
+    key("memory_max", Size),
+    key("tsdb", Map(&[TSDB])),
     key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
 ];
 
 const TSDB: &[Key] = &[
-    key("out_of_order_time_window", Duration),
-    key("stale_series_compaction_threshold", Number),
-    key("chunk_encoding", Map(&[&[key("floats", Text)]])),
+    inactive("out_of_order_time_window", Duration, "samples of any age within `storage.retention` are taken"),
+    inactive("stale_series_compaction_threshold", Number, "series leave memory when their window is sealed"),
+    inactive("chunk_encoding", Map(&[&[key("floats", Text)]]), "there is one encoding"),
     key("retention", Map(&[&[key("time", Duration), key("size", Size), key("percentage", Number)]])),
 ];
 

@@ -5,6 +5,7 @@ use crate::{
     model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp},
     stdx::cancel::Cancel,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
@@ -91,7 +92,7 @@ pub trait StateStore: Send + Sync {
 }
 
 /// A name and how often, or how many bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelCount {
     pub name: String,
     pub value: u64,

@@ -5,7 +5,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         routes::Access,
         server::Peer,
-        state::Api,
+        state::{Api, Caller},
     },
     auth::Scope,
 };
@@ -29,11 +29,16 @@ pub struct Door {
 }
 
 /// Lets a request through, or answers it.
-pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response<Body> {
+pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response<Body> {
     let began = Instant::now();
     let peer = request.extensions().get::<Peer>().copied();
     let response = match check(&door, request.method(), request.headers(), peer) {
-        Ok(()) => next.run(request).await,
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
         Err(refused) => refused,
     };
     let metrics = &door.api.requests;
@@ -43,7 +48,12 @@ pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Re
 }
 
 #[allow(clippy::result_large_err, reason = "an answer is large and made once")]
-fn check(door: &Door, method: &Method, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Response<Body>> {
+fn check(
+    door: &Door,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Option<Caller>, Response<Body>> {
     if !door.methods.contains(method) {
         return Err(method_not_allowed());
     }
@@ -55,7 +65,7 @@ fn check(door: &Door, method: &Method, headers: &HeaderMap, peer: Option<Peer>) 
         return Err(refuse(ApiError::new(ErrorKind::Forbidden, message)));
     }
     match door.access {
-        Access::Open => Ok(()),
+        Access::Open => Ok(None),
         Access::Needs(scope) => authorize(door, scope, headers, peer).map_err(refuse).map_err(|mut refused| {
             if refused.status() == StatusCode::UNAUTHORIZED && from_script(headers) {
                 let challenge = HeaderValue::from_static("Bearer realm=\"observatory\"");
@@ -107,7 +117,7 @@ fn same_origin(headers: &HeaderMap, own: Option<&str>) -> bool {
     }
 }
 
-fn authorize(door: &Door, scope: Scope, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), ApiError> {
+fn authorize(door: &Door, scope: Scope, headers: &HeaderMap, peer: Option<Peer>) -> Result<Option<Caller>, ApiError> {
     let (keyring, manners) = (&door.api.keyring, &door.api.manners);
     // Remote write sends what it has collected as fast as it is taken, and has its own way to be slowed down.
     let counted = scope == Scope::Push && door.path.starts_with("/metrics/job");
@@ -117,7 +127,10 @@ fn authorize(door: &Door, scope: Scope, headers: &HeaderMap, peer: Option<Peer>)
             let message = format!("`{name}` is not known as a name of this server; add it to web.hosts in the config");
             return Err(ApiError::new(ErrorKind::Forbidden, message));
         }
-        return if counted { manners.push(None, peer) } else { Ok(()) };
+        if counted {
+            manners.push(None, peer)?;
+        }
+        return Ok(None);
     }
     let Some(presented) = headers.get(header::AUTHORIZATION).and_then(|value| presented(value.to_str().ok()?)) else {
         let message = "a token is needed: send it as `Authorization: Bearer <token>` or as the password of basic auth";
@@ -129,7 +142,10 @@ fn authorize(door: &Door, scope: Scope, headers: &HeaderMap, peer: Option<Peer>)
         return Err(ApiError::new(ErrorKind::Unauthorized, "the token is not known here"));
     };
     if key.scopes.allow(scope) {
-        return if counted { manners.push(Some(&key.name), peer) } else { Ok(()) };
+        if counted {
+            manners.push(Some(&key.name), peer)?;
+        }
+        return Ok(Some(Caller::new(&key.name)));
     }
     let scope = scope.as_str();
     let message = format!("the token `{}` does not have the scope `{scope}`; add it under auth.tokens", key.name);

@@ -10,6 +10,7 @@ use crate::{
     },
     model::time::format_duration_ms,
     promql::{ast::AggregateOp, functions::FUNCTIONS},
+    stdx::size::format_bytes,
     store::LabelCount,
     telemetry::build,
 };
@@ -82,7 +83,10 @@ pub async fn features(Ready(parts): Ready) -> Response {
 
 /// `/api/v1/status/runtimeinfo`.
 pub async fn runtime(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result<Response, ApiError> {
-    let retention = format_duration_ms(api.about.retention_ms);
+    let mut retention = format_duration_ms(api.about.retention_ms);
+    if api.about.bytes_max > 0 {
+        retention += &format!(" or {}", format_bytes(api.about.bytes_max).replace(' ', ""));
+    }
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let in_force = api.about.in_force.read().clone();
     let damaged = parts.store.status(0)?.damaged;
@@ -105,16 +109,7 @@ pub async fn runtime(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result
 
 /// `/api/v1/status/tsdb`.
 pub async fn tsdb(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.get("limit") {
-        "" => LIST_DEFAULT,
-        text => match text.parse::<usize>() {
-            Ok(limit) if limit > LIST_MAX => {
-                return Err(ApiError::bad_data(format!("limit must not exceed {LIST_MAX}")));
-            }
-            Ok(limit) if limit > 0 => limit,
-            _ => return Err(ApiError::bad_data("limit must be a positive number")),
-        },
-    };
+    let limit = list_limit(&params)?;
     read(&api, parts, move |parts| {
         let status = parts.store.status(limit)?;
         Ok(answer(&json!({
@@ -132,6 +127,18 @@ pub async fn tsdb(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Para
         })))
     })
     .await
+}
+
+/// How many entries lists have.
+pub(super) fn list_limit(params: &Params) -> Result<usize, ApiError> {
+    match params.get("limit") {
+        "" => Ok(LIST_DEFAULT),
+        text => match text.parse::<usize>() {
+            Ok(limit) if limit > LIST_MAX => Err(ApiError::bad_data(format!("limit must not exceed {LIST_MAX}"))),
+            Ok(limit) if limit > 0 => Ok(limit),
+            _ => Err(ApiError::bad_data("limit must be a positive number")),
+        },
+    }
 }
 
 fn counts(counts: &[LabelCount]) -> Value {

@@ -31,7 +31,7 @@ pub struct Disk {
 
 impl Disk {
     pub fn open(path: &Path) -> Result<Disk, Failure> {
-        let offline = Offline::open(path).map_err(|error| {
+        let offline = Offline::open(path, None).map_err(|error| {
             let message = format!("{error:#}");
             let running = "ask it instead: leave --data-dir out, or name its address with --url";
             Failure::failed(if message.contains("in use") { format!("{message};\n{running}") } else { message })

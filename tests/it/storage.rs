@@ -1,0 +1,166 @@
+//! The operator's side: `observatory storage`, merging on demand, and what happens at the limits.
+
+use super::support::server::{Options, TestServer, run};
+use super::support::tools::{eventually, now_ms};
+use super::support::wire::{self, Series};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+fn fill(server: &TestServer) {
+    // Three windows of yesterday, so that there is something to merge.
+    for window in 0..3 {
+        let begin = now_ms() - 30 * 3_600_000 + window * 2 * 3_600_000;
+        let samples: Vec<(i64, f64)> = (0..60).map(|n| (begin + n * 15_000, n as f64)).collect();
+        let series: Vec<Series> =
+            (0..20).map(|n| Series::new("stored", &[("job", "it"), ("n", &n.to_string())], &samples)).collect();
+        let answer = server.write(&wire::write_request(&series));
+        assert_eq!(answer.status, 204, "{answer}");
+    }
+}
+
+fn cli(arguments: &[&str]) -> (Option<i32>, String) {
+    let finished = run(arguments, |_| {});
+    (finished.status.code(), finished.text)
+}
+
+#[test]
+fn storage_is_shown_merged_and_opened_without_a_server() {
+    let mut server = TestServer::start();
+    fill(&server);
+    let before = server.query("sum(count_over_time(stored[2d]))", None);
+    let url = server.url().to_owned();
+    let (code, text) = cli(&["storage", "compact", "--url", &url]);
+    assert!(code == Some(0) && text.contains("merges") && text.contains("before and"), "{text}");
+    let jobs = server.get("/api/v1/jobs").data();
+    assert_eq!((&jobs["jobs"][0]["kind"], &jobs["jobs"][0]["state"]), (&"compact".into(), &"done".into()), "{jobs}");
+    assert_eq!(
+        server.query("sum(count_over_time(stored[2d]))", None)["result"][0]["value"][1],
+        before["result"][0]["value"][1]
+    );
+    let (code, text) = cli(&["storage", "--url", &url, "--top", "3"]);
+    assert_eq!(code, Some(0), "{text}");
+    for expected in ["blocks      1, ", "3600 samples", "retention   30d", "next: ", "stored", "job=it", "none was met"]
+    {
+        assert!(text.contains(expected), "`{expected}` is missing in\n{text}");
+    }
+    let (_, text) = cli(&["storage", "--url", &url, "--json"]);
+    let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!((&report["blocks"][0]["series"], &report["blocks"][0]["samples"]), (&20.into(), &3600.into()));
+    assert_eq!(server.get("/api/v1/status/storage").data()["blocks"], report["blocks"]);
+    let block = &server.get("/api/v1/status/tsdb/blocks").data()["blocks"][0];
+    assert_eq!((&block["stats"]["numSamples"], &block["compaction"]["level"]), (&3600.into(), &2.into()), "{block}");
+    let metrics = server.get("/metrics").text();
+    for line in [
+        "prometheus_tsdb_blocks_loaded 1",
+        "prometheus_tsdb_compactions_failed_total 0",
+        "observatory_store_disk_full 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing");
+    }
+    let data = server.data().to_str().unwrap().to_owned();
+    let (code, text) = cli(&["storage", "--data-dir", &data]);
+    assert!(code == Some(1) && text.contains("one process at a time") && text.contains("--url"), "{text}");
+    server.terminate();
+    let (code, text) = cli(&["storage", "compact", "--data-dir", &data]);
+    assert!(code == Some(0) && text.contains("0 merges"), "{text}");
+    let (code, text) = cli(&["storage", "--data-dir", &data]);
+    assert!(code == Some(0) && text.contains("3600 samples"), "{text}");
+    let (code, text) = cli(&["storage", "--url", &url]);
+    assert!(code == Some(1) && text.contains("does not answer") && text.contains("--data-dir"), "{text}");
+    let (code, text) = cli(&["storage", "--data-dir", "/"]);
+    assert!(code == Some(1) && text.contains("no data directory"), "{text}");
+}
+
+fn token(name: &str, scope: &str) -> String {
+    let hash: String = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("    - {{name: {name}, sha256: {hash}, scopes: [{scope}]}}\n")
+}
+
+#[test]
+fn only_an_admin_merges_and_each_token_and_job_has_its_share_of_series() {
+    let tokens =
+        [("first-token", "push"), ("second-token", "push"), ("reader-token", "read"), ("admin-token", "admin")];
+    let tokens: String = tokens.iter().map(|(name, scope)| token(name, scope)).collect();
+    let config = format!("auth:\n  tokens:\n{tokens}limits: {{series_per_token: 5, series_per_job: 7}}\n");
+    let server = TestServer::with_config(&config);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (token, expected) in [("reader-token", Some(1)), ("admin-token", Some(0))] {
+        std::fs::write(file.path(), format!("{token}\n")).unwrap();
+        let path = file.path().to_str().unwrap();
+        let (code, text) = cli(&["storage", "--url", server.url(), "--token-file", path]);
+        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = cli(&["storage", "compact", "--url", server.url(), "--token-file", path]);
+        assert_eq!(code, expected, "{text}");
+        assert!(code == Some(0) || text.contains("does not have the scope `admin`"), "{text}");
+    }
+    let (_, text) = cli(&["storage", "--url", server.url()]);
+    assert!(text.contains("401") && text.contains("--token-file"), "{text}");
+    let write = |token: &str, names: std::ops::Range<u32>| {
+        let series: Vec<Series> =
+            names.map(|n| Series::new(&format!("m{n}"), &[("job", "j")], &[(now_ms(), 1.0)])).collect();
+        let authorization = format!("Bearer {token}");
+        let mut headers = wire::WRITE_HEADERS.to_vec();
+        headers.push(("Authorization", &authorization));
+        server.send("POST", "/api/v1/write", &headers, &wire::write_request(&series))
+    };
+    assert_eq!(write("first-token", 0..5).status, 204);
+    let refused = write("first-token", 0..6);
+    assert!(refused.status == 400 && refused.text().contains("limits.series_per_token"), "{refused}");
+    assert_eq!(write("second-token", 5..7).status, 204, "another token has its own share");
+    let refused = write("second-token", 7..8);
+    assert!(refused.status == 400 && refused.text().contains("limits.series_per_job"), "{refused}");
+    let headers = [("Authorization", "Bearer first-token")];
+    let refused = server.send("PUT", "/metrics/job/other", &headers, b"x 1\n");
+    assert!(refused.status == 422 && refused.text().contains("limits.series_per_token"), "{refused}");
+    assert_eq!(write("first-token", 0..5).status, 204, "known series go on");
+}
+
+#[test]
+fn short_memory_sheds_reads_then_new_series_and_known_ones_go_on() {
+    let config = Some("storage: {memory_max: 96MiB, series_max: 10000000}\n".to_owned());
+    let mut server = TestServer::with(Options { config, ..Options::default() });
+    let known = |server: &TestServer, value: f64| {
+        let series = Series::new("known", &[], &[(now_ms(), value)]);
+        server.write(&wire::write_request(&[series])).status
+    };
+    assert_eq!(known(&server, 1.0), 204);
+    let mut bomb = 0;
+    let refused = eventually("new series are refused", Duration::from_secs(120), || {
+        bomb += 1;
+        let names = (0..5_000).map(|n| format!("{bomb}-{n}-{}", "x".repeat(100)));
+        let series: Vec<Series> = names.map(|n| Series::new("bomb", &[("n", &n)], &[(now_ms(), 1.0)])).collect();
+        Some(server.write(&wire::write_request(&series))).filter(|answer| answer.status != 204)
+    });
+    assert!(refused.status == 400 && refused.text().contains("storage.memory_max"), "{refused}");
+    assert_eq!(known(&server, 2.0), 204, "known series go on");
+    let answer = server.get("/api/v1/query?query=known");
+    assert!(answer.status == 503 && answer.header("retry-after") == Some("1"), "{answer}");
+    assert!(answer.api_error(503, "unavailable").contains("memory is short"), "{answer}");
+    assert_eq!(server.push("PUT", "new", "fresh 1\n").status, 503);
+    assert_eq!(server.get("/api/v1/status/storage").status, 200, "who looks for the reason finds it");
+    let metrics = server.get("/metrics").text();
+    let count = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is missing"))
+    };
+    assert!(count("observatory_reads_shed_total") >= 1.0 && count("observatory_refused_memory_short_total") >= 1.0);
+    assert_eq!(server.log().matches("Memory is very short").count(), 1, "logged once:\n{}", server.log());
+    assert!(server.resident_peak_bytes() < 256 << 20, "{}", server.resident_peak_bytes());
+    server.kill();
+    // It also starts with more than its budget in the log, and goes on where it was.
+    let server = server.start_again();
+    assert_eq!(known(&server, 3.0), 204);
+}
+
+#[test]
+fn retention_is_set_on_the_command_line_as_in_prometheus() {
+    let flags = ["--storage.tsdb.retention.time=10d", "--storage.tsdb.retention.size=2GB"];
+    let arguments = flags.map(str::to_owned).to_vec();
+    let server = TestServer::with(Options { arguments, ..Options::default() });
+    assert_eq!(server.get("/api/v1/status/runtimeinfo").data()["storageRetention"], "10d or 2GiB");
+    let retention = &server.get("/api/v1/status/storage").data()["retention"];
+    assert_eq!((&retention["time_ms"], &retention["allowed_bytes"]), (&864_000_000.into(), &(2u64 << 30).into()));
+    let (code, text) = cli(&["up", "--storage.tsdb.retention.size=much"]);
+    assert!(code == Some(2) && text.contains("a size such as 10GB"), "{text}");
+}
