@@ -18,8 +18,8 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Opens the store in `path`, which must be there and no other process's. What its log holds is replayed. Without a
-    /// config nothing goes for its age or size.
+    /// Opens the store in `path`, which must be there and no other process's. What its log holds is replayed.
+    /// Nothing goes for its age or for room: that is the server's to do. The config only says what it would do.
     pub fn open(path: &Path, config: Option<&Config>) -> anyhow::Result<Offline> {
         if !path.is_dir() {
             return Err(anyhow!("there is no data directory {}", path.display()));
@@ -29,16 +29,11 @@ impl Offline {
             return Err(anyhow!("{} is no data directory: no server has kept data there", path.display()));
         }
         let directory = DataDirectory::open(path)?;
-        let defaults = Options { series_max: u64::MAX, ..Options::new(directory.path()) };
-        let options = match config {
-            Some(config) => Options {
-                retention_ms: config.retention_ms,
-                bytes_max: config.bytes_max,
-                disk_percent_max: config.disk_percent_max,
-                ..defaults
-            },
-            None => Options { retention_ms: RETENTION_UNKNOWN_MS, disk_percent_max: 0, ..defaults },
-        };
+        let mut options = Options { drops_blocks: false, series_max: u64::MAX, ..Options::new(directory.path()) };
+        options.retention_ms = config.map_or(RETENTION_UNKNOWN_MS, |config| config.retention_ms);
+        if let Some(config) = config {
+            (options.bytes_max, options.disk_percent_max) = (config.bytes_max, config.disk_percent_max);
+        }
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", path.display()))?;
         Ok(Offline { store: Arc::new(store), _directory: directory })
     }

@@ -193,7 +193,7 @@ pub struct StorePlace {
     /// Instead of a server, the data directory itself, which no server may have open.
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
-    /// With --data-dir: the config, for how long and how much is kept. Without it nothing is dropped.
+    /// With --data-dir: the config of its server, to say what goes next. This command drops nothing itself.
     #[arg(long, value_name = "FILE", requires = "data_dir")]
     pub config: Option<PathBuf>,
 }

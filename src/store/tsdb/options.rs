@@ -16,6 +16,8 @@ pub struct Options {
     pub bytes_max: u64,
     /// The same as a part of the file system they lie on. 0 for no limit.
     pub disk_percent_max: u32,
+    /// Whether blocks go at all, for their age or for room: a tool that only looks says no.
+    pub drops_blocks: bool,
     /// Active series. Each takes about a kilobyte of memory.
     pub series_max: u64,
     /// Of those, with one value of `job`. 0 for no limit.
@@ -41,6 +43,7 @@ impl Options {
             retention_ms: 30 * 24 * 3_600_000,
             bytes_max: 0,
             disk_percent_max: 80,
+            drops_blocks: true,
             series_max: 2_000_000,
             series_per_job_max: 0,
             quiet_ms: 15 * 60_000,

@@ -191,7 +191,7 @@ impl Shared {
     /// Drops blocks, oldest first, until so many bytes are on their way out. Windows in memory never go.
     fn drop_oldest(&self, bytes: u64, reason: &str) {
         let mut dropped: Vec<Arc<Block>> = Vec::new();
-        if bytes > 0 {
+        if bytes > 0 && self.options.drops_blocks {
             let mut places = self.places.write();
             let mut left = bytes;
             for block in self.droppable(&places) {
@@ -215,6 +215,9 @@ impl Shared {
     /// Drops blocks that are wholly past retention. The reference is our clock, the newest sample or the time that can
     /// have passed, whichever is oldest: a clock that jumps ahead deletes nothing.
     pub fn drop_expired(&self, now_ms: i64) {
+        if !self.options.drops_blocks {
+            return;
+        }
         let mut places = self.places.write();
         let Some(oldest) = self.expiry(&places, now_ms) else { return };
         places.files.retain(|block| {

@@ -191,3 +191,15 @@ fn nothing_is_merged_while_the_result_may_not_fit() {
     assert!(store.compact(&Arc::default()).unwrap().merges >= 1 || bench.files("/data/blocks").len() < 3);
     assert_eq!(first_sample(&store), Some(starts[0]));
 }
+
+#[test]
+fn a_tool_that_only_looks_drops_nothing() {
+    let bench = Bench::new();
+    let starts = blocks(&bench.open(), 3);
+    bench.fill_disk(60 * MIB);
+    let options = Options { drops_blocks: false, bytes_max: 1, retention_ms: 1, ..bench.options() };
+    let store = Tsdb::open_with(options, Box::new(bench.kv.clone())).unwrap();
+    store.keep_room();
+    store.shared.drop_expired(time_of(0) + 1_000 * WINDOW_MS);
+    assert_eq!(first_sample(&store), Some(starts[0]));
+}
