@@ -8,12 +8,30 @@ use super::{
     values::{Kind, VALUES_MAX},
 };
 use crate::{
-    stdx::bytes::{push_varint, take, take_array, take_slice, take_varint},
+    stdx::bytes::{push_varint, push_varint_signed, take, take_array, take_slice, take_varint, take_varint_signed},
     store::tsdb::{
         codec::{push_run, take_run},
         run::Run,
     },
 };
+
+/// Flags of a head.
+const OVERWRITES: u8 = 1;
+const HAS_HISTOGRAMS: u8 = 1 << 1;
+const HAS_RUNS: u8 = 1 << 2;
+/// There is one chunk, and no count of them.
+const ONE_CHUNK: u8 = 1 << 3;
+
+/// How the values are kept, and a flag beside it.
+const CONSTANT: u8 = 0;
+const BLOCKS: u8 = 1;
+const WHOLE: u8 = 2;
+const FLOATS: u8 = 3;
+const CONSTANT_WHOLE: u8 = 4;
+const HAS_GAPS: u8 = 1 << 3;
+
+/// Whole numbers below this are floats without loss, and fit where they stand.
+const WHOLE_MAX: f64 = (1u64 << 51) as f64;
 
 /// Values in a chunk that was sealed as it was in memory: a window has this many milliseconds.
 const COUNT_MAX: u64 = 2 * 3_600_000;
@@ -53,51 +71,43 @@ pub struct SeriesHead {
 
 impl SeriesHead {
     pub fn push(&self, out: &mut Vec<u8>) {
-        out.push(u8::from(self.overwrites));
-        push_varint(out, self.chunks.len() as u64);
-        for chunk in &self.chunks {
-            let Placement { clock, first, ticks, gaps } = &chunk.placement;
-            push_varint(out, u64::from(*clock));
-            push_varint(out, u64::from(*first));
-            push_varint(out, u64::from(*ticks));
-            push_varint(out, gaps.len() as u64);
-            for (at, length) in gaps {
-                push_varint(out, u64::from(*at));
-                push_varint(out, u64::from(*length));
-            }
-            push_varint(out, u64::from(chunk.count));
-            match chunk.kind {
-                Kind::Constant(value) => {
-                    out.push(0);
-                    out.extend_from_slice(&value.to_le_bytes());
-                    continue;
-                }
-                Kind::Blocks => out.push(1),
-                Kind::Whole => out.push(2),
-                Kind::Floats => out.push(3),
-            }
-            push_body(out, chunk.body);
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.push(
+            flag(self.overwrites, OVERWRITES)
+                | flag(self.histograms > 0, HAS_HISTOGRAMS)
+                | flag(!self.runs.is_empty(), HAS_RUNS)
+                | flag(self.chunks.len() == 1, ONE_CHUNK),
+        );
+        if self.chunks.len() != 1 {
+            push_varint(out, self.chunks.len() as u64);
         }
-        push_varint(out, self.histograms);
+        self.chunks.iter().for_each(|chunk| push_chunk(out, chunk));
         if self.histograms > 0 {
+            push_varint(out, self.histograms);
             push_body(out, self.histograms_body);
         }
-        push_varint(out, self.runs.len() as u64);
-        self.runs.iter().for_each(|run| push_run(out, run));
+        if !self.runs.is_empty() {
+            push_varint(out, self.runs.len() as u64);
+            self.runs.iter().for_each(|run| push_run(out, run));
+        }
     }
 
     fn take(mut input: &[u8]) -> Option<SeriesHead> {
         let input = &mut input;
-        let mut head = SeriesHead { overwrites: take(input, 1)?[0] == 1, ..SeriesHead::default() };
-        for _ in 0..take_varint(input)? {
+        let flags = take(input, 1)?[0];
+        let mut head = SeriesHead { overwrites: flags & OVERWRITES != 0, ..SeriesHead::default() };
+        let chunks = if flags & ONE_CHUNK != 0 { 1 } else { take_varint(input)? };
+        for _ in 0..chunks {
             head.chunks.push(take_chunk(input)?);
         }
-        head.histograms = take_varint(input)?;
-        if head.histograms > 0 {
+        if flags & HAS_HISTOGRAMS != 0 {
+            head.histograms = take_varint(input)?;
             head.histograms_body = take_body(input)?;
         }
-        for _ in 0..take_varint(input)? {
-            head.runs.push(take_run(input)?);
+        if flags & HAS_RUNS != 0 {
+            for _ in 0..take_varint(input)? {
+                head.runs.push(take_run(input)?);
+            }
         }
         input.is_empty().then_some(head)
     }
@@ -123,31 +133,66 @@ fn take_body(input: &mut &[u8]) -> Option<Body> {
     Some(Body { length: take_varint(input)?, crc: u32::from_le_bytes(take_array(input)?) })
 }
 
-fn take_chunk(input: &mut &[u8]) -> Option<Chunk> {
-    let mut number = || take_varint(input).and_then(|number| u32::try_from(number).ok());
-    let (clock, first, ticks, gap_count) = (number()?, number()?, number()?, number()?);
-    let mut gaps = Vec::new();
-    for _ in 0..gap_count {
-        let gap = (number()?, number()?);
-        if gap.0.checked_add(gap.1)? > ticks {
-            return None;
-        }
-        gaps.push(gap);
+fn push_chunk(out: &mut Vec<u8>, chunk: &Chunk) {
+    let Placement { clock, first, ticks, gaps } = &chunk.placement;
+    let kind = match chunk.kind {
+        Kind::Constant(value) if is_whole(value) => CONSTANT_WHOLE,
+        Kind::Constant(_) => CONSTANT,
+        Kind::Blocks => BLOCKS,
+        Kind::Whole => WHOLE,
+        Kind::Floats => FLOATS,
+    };
+    out.push(kind | if gaps.is_empty() { 0 } else { HAS_GAPS });
+    for number in [clock, first, ticks] {
+        push_varint(out, u64::from(*number));
     }
-    let count = number().filter(|count| *count <= ticks)?;
-    let kind = match take(input, 1)?[0] {
-        0 => {
-            let kind = Kind::Constant(f64::from_le_bytes(take_array(input)?));
-            let placement = Placement { clock, first, ticks, gaps };
-            return Some(Chunk { placement, count, kind, body: Body::default() });
+    if !gaps.is_empty() {
+        push_varint(out, gaps.len() as u64);
+        for (at, length) in gaps {
+            push_varint(out, u64::from(*at));
+            push_varint(out, u64::from(*length));
         }
-        1 => Kind::Blocks,
-        2 => Kind::Whole,
-        3 => Kind::Floats,
+    }
+    match chunk.kind {
+        Kind::Constant(value) if is_whole(value) => push_varint_signed(out, value as i64),
+        Kind::Constant(value) => out.extend_from_slice(&value.to_le_bytes()),
+        _ => push_body(out, chunk.body),
+    }
+}
+
+fn is_whole(value: f64) -> bool {
+    value.abs() < WHOLE_MAX && (value as i64 as f64).to_bits() == value.to_bits()
+}
+
+fn take_chunk(input: &mut &[u8]) -> Option<Chunk> {
+    let tag = take(input, 1)?[0];
+    let mut number = || take_varint(input).and_then(|number| u32::try_from(number).ok());
+    let (clock, first, ticks) = (number()?, number()?, number()?);
+    let (mut gaps, mut missing) = (Vec::new(), 0u32);
+    if tag & HAS_GAPS != 0 {
+        for _ in 0..number()? {
+            let gap = (number()?, number()?);
+            if gap.0.checked_add(gap.1)? > ticks {
+                return None;
+            }
+            missing = missing.checked_add(gap.1)?;
+            gaps.push(gap);
+        }
+    }
+    let count = ticks.checked_sub(missing)?;
+    let kind = match tag & !HAS_GAPS {
+        CONSTANT => Kind::Constant(f64::from_le_bytes(take_array(input)?)),
+        CONSTANT_WHOLE => Kind::Constant(take_varint_signed(input)? as f64),
+        BLOCKS => Kind::Blocks,
+        WHOLE => Kind::Whole,
+        FLOATS => Kind::Floats,
         _ => return None,
     };
-    let count_max = if kind == Kind::Blocks { COUNT_MAX } else { VALUES_MAX as u64 };
-    let body = take_body(input)?;
+    let body = if matches!(kind, Kind::Constant(_)) { Body::default() } else { take_body(input)? };
+    let count_max = match kind {
+        Kind::Whole | Kind::Floats => VALUES_MAX as u64,
+        Kind::Blocks | Kind::Constant(_) => COUNT_MAX,
+    };
     let placement = Placement { clock, first, ticks, gaps };
     (u64::from(count) <= count_max).then_some(Chunk { placement, count, kind, body })
 }
