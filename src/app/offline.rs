@@ -28,7 +28,8 @@ impl Offline {
         if !DataDirectory::is_one(path) {
             return Err(anyhow!("{} is no data directory: no server has kept data there", path.display()));
         }
-        let directory = DataDirectory::open(path)?;
+        let directory = DataDirectory::open(path)
+            .context("one process at a time opens a store; ask a running server with --url, without --data-dir")?;
         let mut options = Options { drops_blocks: false, series_max: u64::MAX, ..Options::new(directory.path()) };
         options.retention_ms = config.map_or(RETENTION_UNKNOWN_MS, |config| config.retention_ms);
         if let Some(config) = config {

@@ -59,8 +59,8 @@ fn wait_until(server: &TestServer, what: &str, holds: impl Fn(f64) -> bool) -> D
 fn a_query_ends_soon_after_its_client_went_away() {
     let server = TestServer::start();
     filled(&server, 40, 2_000);
-    // Unoptimised, the work between two looks takes ten times as long.
-    let allowed = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
+    // Alone on a machine it takes less than 10 ms; other tests run beside.
+    let allowed = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 150 });
     for query in [
         "quantile_over_time(0.5, heavy[1h])",
         "sum(heavy * on (n) group_left () heavy) by (n) + on (n) quantile_over_time(0.9, heavy[2h])",
@@ -68,8 +68,8 @@ fn a_query_ends_soon_after_its_client_went_away() {
         "count(stddev_over_time(heavy[2h]))",
     ] {
         // The machine may be running other tests: once in a few tries it is ours.
-        let best = (0..4).map(|_| given_up_after(&server, query)).find(|took| *took < allowed);
-        assert!(best.is_some(), "{query} went on for more than {allowed:?} four times");
+        let best = (0..8).map(|_| given_up_after(&server, query)).find(|took| *took < allowed);
+        assert!(best.is_some(), "{query} went on for more than {allowed:?} eight times");
     }
 }
 

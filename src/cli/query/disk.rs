@@ -31,11 +31,7 @@ pub struct Disk {
 
 impl Disk {
     pub fn open(path: &Path) -> Result<Disk, Failure> {
-        let offline = Offline::open(path, None).map_err(|error| {
-            let message = format!("{error:#}");
-            let running = "ask it instead: leave --data-dir out, or name its address with --url";
-            Failure::failed(if message.contains("in use") { format!("{message};\n{running}") } else { message })
-        })?;
+        let offline = Offline::open(path, None).map_err(|error| Failure::failed(format!("{error:#}")))?;
         let config = EngineConfig { syntax: ParseOptions::all(), ..EngineConfig::default() };
         Ok(Disk { engine: Engine::new(offline.store.clone(), config), _offline: offline })
     }
