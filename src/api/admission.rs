@@ -5,6 +5,8 @@ use super::{
     state::ApiConfig,
 };
 use crate::telemetry::{Metrics, Reading};
+use parking_lot::RwLock;
+use prometheus::IntCounter;
 use std::{
     sync::{
         Arc,
@@ -31,6 +33,9 @@ pub struct Admission {
     reads: Arc<Semaphore>,
     reads_waiting: Arc<AtomicUsize>,
     read_timeout: Duration,
+    /// Why no read is taken now, if so.
+    shed: RwLock<Option<String>>,
+    shed_count: IntCounter,
     bodies: Arc<Semaphore>,
     /// Places for clients that listen to events.
     pub listeners: Arc<Semaphore>,
@@ -69,11 +74,21 @@ impl Admission {
         let read_timeout = Duration::from_millis(config.read_timeout_ms);
         let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX as usize));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-        Admission { reads, reads_waiting, read_timeout, bodies, listeners }
+        let shed_count = metrics.counter("observatory_reads_shed_total", "Reads refused because memory was short.");
+        Admission { reads, reads_waiting, read_timeout, shed: RwLock::new(None), shed_count, bodies, listeners }
+    }
+
+    /// From now on new reads are refused and told why, or taken again.
+    pub fn shed_reads(&self, why: Option<String>) {
+        *self.shed.write() = why;
     }
 
     /// A turn to read. Waits no longer than `wait`, nor than any read may take.
     pub async fn read(&self, wait: Option<Duration>) -> Result<OwnedSemaphorePermit, ApiError> {
+        if let Some(why) = &*self.shed.read() {
+            self.shed_count.inc();
+            return Err(ApiError::new(ErrorKind::Overloaded, why.clone()));
+        }
         if let Ok(turn) = self.reads.clone().try_acquire_owned() {
             return Ok(turn);
         }
@@ -121,6 +136,17 @@ mod tests {
         drop(turn);
         drop(admission.read(None).await.unwrap());
         assert_eq!(admission.reads_waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn reads_are_shed_with_a_reason_and_taken_again() {
+        let admission = admission();
+        admission.shed_reads(Some("memory is short".to_owned()));
+        let error = admission.read(None).await.unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Overloaded, "memory is short"));
+        assert_eq!(admission.shed_count.get(), 1);
+        admission.shed_reads(None);
+        drop(admission.read(None).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,12 +4,11 @@ use super::{
     body::read_body,
     error::{ApiError, ErrorKind},
     render::envelope::answer,
-    state::{Api, Ready},
+    state::{Api, Caller, Ready},
 };
 use crate::{
     ingest::{BodyFormat, Grouping, IngestError, PushRequest},
     protocol::compression::{DecodeError, DecodeLimits, Encoding, decompress},
-    store::StoreError,
     telemetry::build,
 };
 use axum::{
@@ -30,6 +29,7 @@ pub async fn push(State(api): State<Arc<Api>>, Ready(parts): Ready, request: Req
     let (head, body) = request.into_parts();
     let pushed = async {
         let grouping = grouping(head.uri.path())?;
+        let token = Caller::of(&head.extensions);
         let replace = head.method == Method::PUT;
         let format = BodyFormat::from_content_type(text(&head.headers, header::CONTENT_TYPE));
         let body = read_body(&head.headers, body, api.config.body_bytes_max).await?;
@@ -47,7 +47,8 @@ pub async fn push(State(api): State<Arc<Api>>, Ready(parts): Ready, request: Req
                     &decoded[..]
                 }
             };
-            parts.ingest.push(PushRequest { grouping, replace, body, format }).await.map_err(ApiError::from)
+            let token = token.as_deref();
+            parts.ingest.push_by(token, PushRequest { grouping, replace, body, format }).await.map_err(ApiError::from)
         };
         off_thread_if(long, apply).await
     };
@@ -127,9 +128,10 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> ApiError {
         let kind = match &error {
             IngestError::Malformed(_) | IngestError::Inconsistent(_) => ErrorKind::BadData,
-            IngestError::TooManyGroups { .. } | IngestError::Store(StoreError::SeriesLimit { .. }) => {
-                ErrorKind::Execution
-            }
+            IngestError::TooManyGroups { .. } => ErrorKind::Execution,
+            // These pass by themselves, and were logged when they began.
+            IngestError::Store(cause) if cause.is_of_load() => ErrorKind::Overloaded,
+            IngestError::Store(cause) if cause.is_of_new_series() => ErrorKind::Execution,
             IngestError::Store(cause) => {
                 tracing::error!(%cause, "The store failed a write.");
                 ErrorKind::Overloaded

@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderValue, StatusCode, header, request},
+    http::{Extensions, HeaderValue, StatusCode, header, request},
     response::{IntoResponse, Response},
 };
 use parking_lot::RwLock;
@@ -162,6 +162,21 @@ impl IntoResponse for NotReady {
         let headers =
             [(header::HeaderName::from_static("x-prometheus-stopping"), stopping), (header::CONTENT_TYPE, kind)];
         (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
+    }
+}
+
+/// The name of the token that a request came with; none where nobody needs one.
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    pub fn new(name: &str) -> Caller {
+        Caller(name.into())
+    }
+
+    /// The one of a request.
+    pub fn of(extensions: &Extensions) -> Option<Arc<str>> {
+        extensions.get().map(|caller: &Caller| caller.0.clone())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     body::read_body,
     error::ApiError,
     push::{INLINE_BYTES_MAX, decoding, off_thread_if, text},
-    state::{Api, Ready},
+    state::{Api, Caller, Ready},
 };
 use crate::{
     protocol::compression::{DecodeLimits, Encoding, decompress},
@@ -26,6 +26,7 @@ pub async fn write(State(api): State<Arc<Api>>, Ready(parts): Ready, request: Re
     if let Err(problem) = supported(kind, encoding) {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{problem}\n")).into_response();
     }
+    let token = Caller::of(&head.extensions);
     let written = async {
         let body = read_body(&head.headers, body, api.config.body_bytes_max).await?;
         // The block form says at its head how long it will be; how far that is believed, `decompress` decides.
@@ -36,7 +37,7 @@ pub async fn write(State(api): State<Arc<Api>>, Ready(parts): Ready, request: Re
             let _memory = memory;
             let mut decoded = Vec::new();
             decompress(Encoding::SnappyBlock, &body, &DecodeLimits::default(), &mut decoded).map_err(decoding)?;
-            parts.ingest.remote_write(&decoded).await.map_err(ApiError::from)
+            parts.ingest.remote_write_by(token.as_deref(), &decoded).await.map_err(ApiError::from)
         };
         let report = off_thread_if(long, store).await?;
         match report.refused {

@@ -133,6 +133,11 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
             count("observatory_refused_label_limit_total", "Series with too large labels.", &stats.refused_label_limit),
             count("observatory_refused_series_limit_total", "Series beyond the limit.", &stats.refused_series_limit),
             count(
+                "observatory_refused_memory_short_total",
+                "Samples of new series while memory was short.",
+                &stats.refused_memory_short,
+            ),
+            count(
                 "observatory_refused_contradictory_total",
                 "Histograms that contradict themselves.",
                 &stats.refused_invalid_histogram,

@@ -4,7 +4,8 @@
 //! 2. [`run()`](run::run) starts the rooms in the direction data flows (store, ingest, jobs, engine, scrapes, API), serves, and
 //!    on a signal stops them backwards, each step with a deadline.
 //! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
-//! 4. [`metrics`] shows what rooms count under the names dashboards know.
+//! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
+//! 5. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -14,6 +15,7 @@ mod host;
 mod known;
 mod listener;
 mod metrics;
+mod overload;
 mod reload;
 mod run;
 

@@ -4,7 +4,7 @@ use super::{
     StartError,
     directory::DataDirectory,
     host::HostWatch,
-    known, listener, metrics,
+    known, listener, metrics, overload,
     reload::{Origin, Reloadable, Reloader},
 };
 use crate::{
@@ -119,6 +119,8 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     };
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
+    let budget = overload::budget(config.memory_bytes_max);
+    let watch = overload::start(budget, api.clone(), &rooms.store, stop.clone());
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
     metrics::register_hosts(&metrics, &rooms.host);
     let origin = Origin { file: settings.config_file, overrides: settings.overrides };
@@ -138,6 +140,8 @@ async fn live(settings: Settings) -> Result<(), StartError> {
         _ = server => {}
         name = signals.end() => tracing::warn!("Stopping at once on a second {name}."),
     }
+    // It ends with `stop`, which was cancelled.
+    let _ = watch.await;
     rooms.scrape.stop().await;
     rooms.close().await;
     drop(directory);
@@ -194,16 +198,26 @@ struct Rooms {
 
 impl Rooms {
     fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>, own: Metrics) -> anyhow::Result<Rooms> {
+        let defaults = Options::new(directory.path());
         let options = Options {
             retention_ms: config.retention_ms,
+            bytes_max: config.bytes_max,
+            disk_percent_max: config.disk_percent_max,
             series_max: config.series_max,
             exemplars_max: usize::try_from(config.exemplars_max).unwrap_or(usize::MAX),
+            series_per_job_max: config.limits.series_per_job_max,
+            head_bytes_max: overload::head_bytes_max(
+                overload::budget(config.memory_bytes_max),
+                defaults.head_bytes_max,
+            ),
             clock: clock.clone(),
-            ..Options::new(directory.path())
+            ..defaults
         };
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", directory.path().display()))?;
         let store = Arc::new(store);
-        let ingest = Ingest::new(store.clone(), clock.clone(), IngestConfig::default());
+        let ingest_config =
+            IngestConfig { series_per_token_max: config.limits.series_per_token_max, ..IngestConfig::default() };
+        let ingest = Ingest::new(store.clone(), clock.clone(), ingest_config);
         let jobs = Jobs::open(store.clone(), clock.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
         let host = HostWatch::new(ingest.clone(), clock.clone());
@@ -279,6 +293,8 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
         ("web.external-url", config.web.external.as_ref().map_or_else(String::new, External::url)),
         ("web.route-prefix", format!("/{}", config.web.prefix().trim_start_matches('/'))),
         ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
+        ("storage.tsdb.retention.size", config.bytes_max.to_string()),
+        ("storage.tsdb.retention.percentage", config.disk_percent_max.to_string()),
         ("query.timeout", crate::model::time::format_duration_ms(config.limits.query_timeout_ms)),
         ("query.max-samples", config.limits.query_samples_max.to_string()),
         ("query.lookback-delta", crate::model::time::format_duration_ms(config.limits.query_lookback_delta_ms)),

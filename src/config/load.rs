@@ -137,7 +137,7 @@ features: [promql-experimental-function]
         line 2: data: expected a text, got a list
         line 4: storage.retention: expected a duration such as 15s or 1h30m, got `forever`
         line 5: storage.series_max: expected a whole number, got `many`
-        line 6: storage.colour: unknown key; known here: `retention`, `series_max`, `tsdb`, `exemplars`
+        line 6: storage.colour: unknown key; known here: `retention`, `max_bytes`, `max_disk_percent`, `series_max`, `memory_max`, `tsdb`, `exemplars`
         line 10: auth.tokens[0].sha256: expected 64 hexadecimal digits; `observatory token new` prints a token and its line
         line 11: auth.tokens[0].scopes[0]: `fly` is no scope; known: push, read, admin
         line 12: auth.tokens[1].name: `ci` is the name of two tokens
@@ -200,7 +200,7 @@ remote_write:
   - url: http://a/api/v1/write
     queue_config: {capacity: 10}
 storage:
-  tsdb: {out_of_order_time_window: 30m}
+  tsdb: {out_of_order_time_window: 30m, retention: {time: 60d, size: 2GB, percentage: 50}}
 ",
         );
         let paths: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
@@ -211,7 +211,7 @@ storage:
             "scrape_configs[0].kubernetes_sd_configs",
             "alerting",
             "remote_write",
-            "storage.tsdb",
+            "storage.tsdb.out_of_order_time_window",
         ];
         assert_eq!(paths, sections);
         assert_eq!(
@@ -219,6 +219,8 @@ storage:
             "line 8: scrape_configs[0].relabel_configs: understood, but not active yet: targets keep the labels they \
              are found with"
         );
+        let config = &loaded.config;
+        assert_eq!((config.retention_ms, config.bytes_max, config.disk_percent_max), (60 * 86_400_000, 2 << 30, 50));
         let jobs = &loaded.config.scrape.jobs;
         assert_eq!((jobs[0].interval_ms, jobs[0].timeout_ms, jobs[0].groups.len()), (15_000, 10_000, 1));
         assert_eq!((jobs[1].honor_labels, jobs[1].limits.body_bytes), (true, 10 << 20));
@@ -287,6 +289,25 @@ scrape_configs:
     }
 
     #[test]
+    fn limits_of_disk_and_memory_are_read_and_judged() {
+        let text = "storage: {max_bytes: 10GiB, max_disk_percent: 0, memory_max: 512MiB, tsdb: {retention: {size: 1GB}}}\n\
+                    limits: {series_per_job: 5, series_per_token: 7}\n";
+        let config = loaded(text).config;
+        assert_eq!((config.bytes_max, config.disk_percent_max), (10 << 30, 0), "ours goes before Prometheus'");
+        assert_eq!(config.memory_bytes_max, Some(512 << 20));
+        assert_eq!((config.limits.series_per_job_max, config.limits.series_per_token_max), (5, 7));
+        assert_eq!(
+            loaded(&config.to_yaml()).config.to_yaml(),
+            config.to_yaml().replace("data: observatory-data", "data: /etc/observatory/observatory-data")
+        );
+        let text = refused("storage: {max_disk_percent: 101, memory_max: 1MiB}\n");
+        insta::assert_snapshot!(text, @"
+        line 1: storage.max_disk_percent: must be between 0 and 100, got 101
+        line 1: storage.memory_max: too little to run in: at least 64 MiB
+        ");
+    }
+
+    #[test]
     fn what_is_shown_reads_back_and_holds_no_secret() {
         let hash = "ab".repeat(32);
         let text = format!(
@@ -307,6 +328,8 @@ scrape_configs:
         data: /etc/observatory/below
         storage:
           retention: 90d
+          max_bytes: 0
+          max_disk_percent: 80
           series_max: 2000000
           exemplars:
             max_exemplars: 100000
@@ -321,6 +344,8 @@ scrape_configs:
           query_timeout: 1m30s
           query_samples_max: 50000000
           query_lookback_delta: 5m
+          series_per_job: 0
+          series_per_token: 0
         features: [promql-experimental-functions]
         hosts:
           enabled: false

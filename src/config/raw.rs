@@ -20,8 +20,11 @@ pub struct RawConfig {
     pub listen: Option<Located<String>>,
     pub data: Option<Located<String>>,
     pub retention_ms: Option<Located<i64>>,
+    pub bytes_max: Option<Located<u64>>,
+    pub disk_percent_max: Option<Located<f64>>,
     pub series_max: Option<Located<u64>>,
     pub exemplars_max: Option<Located<u64>>,
+    pub memory_bytes_max: Option<Located<u64>>,
     pub tokens: Vec<Located<RawToken>>,
     pub limits: RawLimits,
     pub features: Vec<Located<String>>,
@@ -53,21 +56,28 @@ pub struct RawLimits {
     pub query_timeout_ms: Option<Located<i64>>,
     pub query_samples_max: Option<Located<u64>>,
     pub query_lookback_delta_ms: Option<Located<i64>>,
+    pub series_per_job_max: Option<Located<u64>>,
+    pub series_per_token_max: Option<Located<u64>>,
 }
 
 impl RawConfig {
     /// Takes what we use from a tree.
     pub fn read(tree: &Node) -> RawConfig {
         let storage = tree.get("storage");
+        // As Prometheus writes it; ours goes before it.
+        let retention = storage.and_then(|storage| storage.get("tsdb")).and_then(|tsdb| tsdb.get("retention"));
         let limits = tree.get("limits");
         let auth = tree.get("auth");
         let jobs = tree.get("scrape_configs").map_or(&[][..], Node::elements).iter();
         RawConfig {
             listen: text(Some(tree), "listen"),
             data: text(Some(tree), "data"),
-            retention_ms: duration(storage, "retention"),
+            retention_ms: duration(storage, "retention").or_else(|| duration(retention, "time")),
+            bytes_max: found(storage, "max_bytes", parse_size).or_else(|| found(retention, "size", parse_size)),
+            disk_percent_max: number(storage, "max_disk_percent").or_else(|| number(retention, "percentage")),
             series_max: whole(storage, "series_max"),
             exemplars_max: whole(storage.and_then(|storage| storage.get("exemplars")), "max_exemplars"),
+            memory_bytes_max: found(storage, "memory_max", parse_size),
             tokens: auth
                 .and_then(|auth| auth.get("tokens"))
                 .map_or(&[][..], Node::elements)
@@ -80,6 +90,8 @@ impl RawConfig {
                 query_timeout_ms: duration(limits, "query_timeout"),
                 query_samples_max: whole(limits, "query_samples_max"),
                 query_lookback_delta_ms: duration(limits, "query_lookback_delta"),
+                series_per_job_max: whole(limits, "series_per_job"),
+                series_per_token_max: whole(limits, "series_per_token"),
             },
             features: tree.get("features").map(texts).unwrap_or_default(),
             hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
@@ -123,6 +135,10 @@ fn text(node: Option<&Node>, key: &str) -> Option<Located<String>> {
 }
 
 fn whole(node: Option<&Node>, key: &str) -> Option<Located<u64>> {
+    found(node, key, |text| text.parse().ok())
+}
+
+fn number(node: Option<&Node>, key: &str) -> Option<Located<f64>> {
     found(node, key, |text| text.parse().ok())
 }
 

@@ -10,6 +10,7 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
     model::time::format_duration_ms,
     promql::parser::ParseOptions,
+    stdx::size::format_bytes,
 };
 use std::{
     collections::HashSet,
@@ -23,6 +24,10 @@ pub const DATA_DEFAULT: &str = "observatory-data";
 const RETENTION_MS_DEFAULT: i64 = 30 * 24 * 3_600_000;
 /// A window is the least that can be dropped.
 const RETENTION_MS_MIN: i64 = 2 * 3_600_000;
+/// The rest is for others, and for what a merge of blocks writes before its sources go.
+const DISK_PERCENT_MAX_DEFAULT: u32 = 80;
+/// An empty server with its page open takes about 40 MiB.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// About 2 GiB of memory at 1 KiB each.
 const SERIES_MAX_DEFAULT: u64 = 2_000_000;
 /// As Prometheus. Each takes some 200 bytes of memory.
@@ -40,9 +45,15 @@ pub struct Config {
     /// Not yet absolute: relative to the file it was written in, or to the working directory.
     pub data: PathBuf,
     pub retention_ms: i64,
+    /// What blocks and log may take together; 0 for no limit.
+    pub bytes_max: u64,
+    /// The same as a part of the file system that holds them; 0 for no limit.
+    pub disk_percent_max: u32,
     pub series_max: u64,
     /// Exemplars kept in memory; 0 keeps none.
     pub exemplars_max: u64,
+    /// `None` for a part of what the machine has.
+    pub memory_bytes_max: Option<u64>,
     pub tokens: Vec<Token>,
     pub limits: Limits,
     pub features: Vec<Feature>,
@@ -76,6 +87,10 @@ pub struct Limits {
     /// Held in memory by one query.
     pub query_samples_max: u64,
     pub query_lookback_delta_ms: i64,
+    /// Active series with one value of `job`; 0 for no limit but that of all series.
+    pub series_per_job_max: u64,
+    /// Active series that pushes and writes with one token brought; 0 for no limit but that of all series.
+    pub series_per_token_max: u64,
 }
 
 impl Default for Limits {
@@ -89,6 +104,8 @@ impl Default for Limits {
             query_timeout_ms: 120_000,
             query_samples_max: 50_000_000,
             query_lookback_delta_ms: 300_000,
+            series_per_job_max: 0,
+            series_per_token_max: 0,
         }
     }
 }
@@ -158,6 +175,9 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms: resolve_retention(raw.retention_ms, problems),
+        bytes_max: raw.bytes_max.map_or(0, |found| found.value),
+        disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),
+        memory_bytes_max: resolve_memory(raw.memory_bytes_max, problems),
         series_max: at_least(raw.series_max, SERIES_MAX_DEFAULT, "storage.series_max", problems),
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         tokens: resolve_tokens(raw.tokens, base, problems),
@@ -203,6 +223,22 @@ fn resolve_retention(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 
         problems.error("storage.retention", raw.line, "too long: 100 years are the most");
     }
     raw.value
+}
+
+/// Whole percents: nobody can tell the difference of less on a disk.
+fn resolve_disk_percent(raw: Option<Located<f64>>, problems: &mut Problems) -> u32 {
+    let print = |percent: &f64| percent.to_string();
+    let default = f64::from(DISK_PERCENT_MAX_DEFAULT);
+    within(raw, "storage.max_disk_percent", (0.0, 100.0), default, print, problems).ceil() as u32
+}
+
+fn resolve_memory(raw: Option<Located<u64>>, problems: &mut Problems) -> Option<u64> {
+    let found = raw?;
+    if found.value < MEMORY_BYTES_MIN {
+        let least = format_bytes(MEMORY_BYTES_MIN);
+        problems.error("storage.memory_max", found.line, format!("too little to run in: at least {least}"));
+    }
+    Some(found.value)
 }
 
 fn resolve_hosts_interval(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
@@ -257,6 +293,8 @@ fn resolve_limits(raw: RawLimits, problems: &mut Problems) -> Limits {
             default.query_lookback_delta_ms,
             problems,
         ),
+        series_per_job_max: raw.series_per_job_max.map_or(0, |found| found.value),
+        series_per_token_max: raw.series_per_token_max.map_or(0, |found| found.value),
     }
 }
 

@@ -68,6 +68,8 @@ const LIMITS: &[Key] = &[
     key("query_timeout", Duration),
     key("query_samples_max", Whole),
     key("query_lookback_delta", Duration),
+    key("series_per_job", Whole),
+    key("series_per_token", Whole),
 ];
 
 const PROMETHEUS: &[Key] = &[
@@ -86,19 +88,22 @@ const PROMETHEUS: &[Key] = &[
 
 const STORAGE: &[Key] = &[
     key("retention", Duration),
+    key("max_bytes", Size),
+    key("max_disk_percent", Whole),
     key("series_max", Whole),
+    key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
+    key("memory_max", Size),
     inactive(
         "tsdb",
         Map(&[TSDB]),
         "samples of any age within `storage.retention` are taken; set `storage.retention` to keep them longer",
     ),
-    key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
 ];
 
 const TSDB: &[Key] = &[
-    key("out_of_order_time_window", Duration),
-    key("stale_series_compaction_threshold", Number),
-    key("chunk_encoding", Map(&[&[key("floats", Text)]])),
+    inactive("out_of_order_time_window", Duration, "samples of any age within `storage.retention` are taken"),
+    inactive("stale_series_compaction_threshold", Number, "series leave memory when their window is sealed"),
+    inactive("chunk_encoding", Map(&[&[key("floats", Text)]]), "there is one encoding"),
     key("retention", Map(&[&[key("time", Duration), key("size", Size), key("percentage", Number)]])),
 ];
 

@@ -24,9 +24,14 @@ impl Config {
         writeln!(out, "data: {}", quoted(&self.data.to_string_lossy()))?;
         writeln!(out, "storage:")?;
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
+        writeln!(out, "  max_bytes: {}", self.bytes_max)?;
+        writeln!(out, "  max_disk_percent: {}", self.disk_percent_max)?;
         writeln!(out, "  series_max: {}", self.series_max)?;
         writeln!(out, "  exemplars:")?;
         writeln!(out, "    max_exemplars: {}", self.exemplars_max)?;
+        if let Some(bytes) = self.memory_bytes_max {
+            writeln!(out, "  memory_max: {bytes}")?;
+        }
         writeln!(out, "auth:")?;
         if self.tokens.is_empty() {
             writeln!(out, "  tokens: []")?;
@@ -41,6 +46,8 @@ impl Config {
         writeln!(out, "  query_timeout: {}", format_duration_ms(limits.query_timeout_ms))?;
         writeln!(out, "  query_samples_max: {}", limits.query_samples_max)?;
         writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
+        writeln!(out, "  series_per_job: {}", limits.series_per_job_max)?;
+        writeln!(out, "  series_per_token: {}", limits.series_per_token_max)?;
         let features: Vec<&str> = self.features.iter().map(|feature| feature.as_str()).collect();
         writeln!(out, "features: [{}]", features.join(", "))?;
         writeln!(out, "hosts:")?;

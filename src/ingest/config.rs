@@ -9,6 +9,8 @@ pub struct IngestConfig {
     pub labels: LabelLimits,
     /// Samples in one push: what one request may cost the store in new series.
     pub push_series_max: usize,
+    /// Active series that pushes and writes with one token brought; 0 for no limit.
+    pub series_per_token_max: u64,
     /// Push groups kept. Groups never expire on their own, so a grouping key with a run id in it must meet an end.
     pub push_groups_max: usize,
     /// How far apart the points of a pushed value's run are: as if a server scraped the gateway.
@@ -28,6 +30,7 @@ impl Default for IngestConfig {
         IngestConfig {
             labels: LabelLimits::default(),
             push_series_max: 20_000,
+            series_per_token_max: 0,
             push_groups_max: 50_000,
             run_step_ms: 15_000,
             sample_ahead_ms_max: 600_000,

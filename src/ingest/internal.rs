@@ -7,7 +7,7 @@
 use super::{Ingest, IngestError};
 use crate::{
     model::{Labels, METRIC_NAME, Metadata, MetricType, STALE_NAN, Timestamp},
-    store::{RefusalReason, SeriesId, StoreError, WriteBatch},
+    store::{RefusalReason, SeriesId, WriteBatch},
 };
 use std::collections::{HashMap, HashSet};
 
@@ -169,7 +169,7 @@ impl InternalSource {
                     fresh.insert(known.id, id);
                     known.id = id;
                 }
-                Err(StoreError::SeriesLimit { .. }) => self.ingest.shared.stats.refused_series_limit.add(1),
+                Err(error) if error.is_of_new_series() => self.ingest.shared.count_refused_series(&error, 1),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -227,8 +227,8 @@ impl InternalSource {
         };
         match shared.store.series_id(&labels) {
             Ok(id) => Some(Known { id, labels, round: self.round }),
-            Err(_) => {
-                shared.stats.refused_series_limit.add(1);
+            Err(error) => {
+                shared.count_refused_series(&error, 1);
                 None
             }
         }
@@ -249,7 +249,8 @@ mod tests {
         model::{Matcher, Samples, TimeRange, is_stale},
         stdx::clock::ManualClock,
         store::{
-            Appendable, Hints, Outcome, Queryable, Refusal, SeriesSet, StateStore, StoreStatus, Tree, memory::Memory,
+            Appendable, Hints, Outcome, Queryable, Refusal, SeriesSet, StateStore, StoreError, StoreStatus, Tree,
+            memory::Memory,
         },
     };
     use std::sync::{

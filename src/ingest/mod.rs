@@ -9,6 +9,7 @@
 //! 5. [`Scrape`] takes what one target said, sample by sample, against the memory of what it said before: a known series
 //!    costs one hash, one that vanished gets its staleness marker.
 //! 6. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
+//! 7. [`tokens`] counts series by the token they came with, where tokens have a limit.
 //!
 //! Invariant: an `Ok` to a request means durable; only a scrape has a ticket to look at later, since nobody waits for its
 //! answer. Nothing here knows PromQL or HTTP, and nobody outside calls `Appendable::append`.
@@ -23,6 +24,7 @@ mod remote_write;
 mod scrape;
 mod service;
 mod stats;
+mod tokens;
 
 pub use config::IngestConfig;
 pub use error::IngestError;

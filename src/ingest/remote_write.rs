@@ -10,7 +10,7 @@ use crate::{
         Entry, HistogramDecodeError, LabelProblem, MetadataEntry, decode_exemplar, decode_histogram, decode_labels,
         entries, read_metadata, read_time_series,
     },
-    store::{Refusal, RefusalReason, SeriesId, StoreError, Ticket, WriteBatch},
+    store::{Refusal, RefusalReason, SeriesId, Ticket, WriteBatch},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
@@ -111,7 +111,12 @@ impl Ingest {
     /// Stores a decompressed remote write 1.0 request. On `Ok` everything not refused is durable. Decoding runs on the
     /// calling thread.
     pub async fn remote_write(&self, body: &[u8]) -> Result<WriteReport, IngestError> {
-        let written = self.write_now(body);
+        self.remote_write_by(None, body).await
+    }
+
+    /// As [`Ingest::remote_write`], for who came with `token`.
+    pub async fn remote_write_by(&self, token: Option<&str>, body: &[u8]) -> Result<WriteReport, IngestError> {
+        let written = self.write_now(token, body);
         let stats = &self.shared.stats;
         let result = match written {
             Ok((report, tickets)) => wait_all(tickets).await.map(|()| report),
@@ -130,12 +135,13 @@ impl Ingest {
         result
     }
 
-    fn write_now(&self, body: &[u8]) -> Result<(WriteReport, Vec<Ticket>), IngestError> {
+    fn write_now(&self, token: Option<&str>, body: &[u8]) -> Result<(WriteReport, Vec<Ticket>), IngestError> {
         if u32::try_from(body.len()).is_err() {
             return Err(IngestError::Malformed("the request is larger than 4 GiB".to_owned()));
         }
         let mut scratch = self.shared.scratch.take();
-        let mut write = Write { shared: &self.shared, body, scratch: &mut scratch, report: WriteReport::default() };
+        let (shared, report) = (&self.shared, WriteReport::default());
+        let mut write = Write { shared, token, body, scratch: &mut scratch, report };
         let result = write.run().map(|tickets| (write.report, tickets));
         self.shared.scratch.give_back(scratch);
         result
@@ -152,6 +158,7 @@ async fn wait_all(tickets: Vec<Ticket>) -> Result<(), IngestError> {
 /// One request on its way.
 struct Write<'a> {
     shared: &'a Shared,
+    token: Option<&'a str>,
     body: &'a [u8],
     scratch: &'a mut Scratch,
     report: WriteReport,
@@ -304,14 +311,14 @@ impl Write<'_> {
                 return Ok(None);
             }
         };
-        match self.shared.store.series_id(&labels) {
+        match self.shared.series_id(self.token, &labels) {
             Ok(id) => {
                 self.shared.cache.insert(slot.key, id);
                 Ok(Some(id))
             }
             // Series that exist go on; only the new one is refused.
-            Err(e @ StoreError::SeriesLimit { .. }) => {
-                stats.refused_series_limit.add(samples as u64);
+            Err(e) if e.is_of_new_series() => {
+                self.shared.count_refused_series(&e, samples as u64);
                 self.report.refuse(samples, &self.shared.config, || format!("{labels}: {e}"));
                 Ok(None)
             }
@@ -430,7 +437,7 @@ impl Write<'_> {
                     self.shared.cache.remove(found.key);
                     // Resolved once before, so whatever is wrong now is counted sample by sample below.
                     let labels = self.labels(found).ok();
-                    let id = labels.and_then(|labels| self.shared.store.series_id(&labels).ok());
+                    let id = labels.and_then(|labels| self.shared.series_id(self.token, &labels).ok());
                     if let Some(id) = id {
                         self.shared.cache.insert(found.key, id);
                     }
@@ -505,7 +512,9 @@ mod tests {
         model::{CountKind, Histogram, Matcher, MetricType, STALE_NAN, STALE_NAN_BITS, Samples, TimeRange},
         protocol::remote_write::RequestEncoder,
         stdx::clock::ManualClock,
-        store::{Appendable, Hints, Outcome, Queryable, SeriesSet, StateStore, StoreStatus, Tree, memory::Memory},
+        store::{
+            Appendable, Hints, Outcome, Queryable, SeriesSet, StateStore, StoreError, StoreStatus, Tree, memory::Memory,
+        },
     };
     use proptest::prelude::*;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -129,9 +129,9 @@ impl Scrape<'_> {
             Some(labels) => match self.shared.store.series_id(labels) {
                 Ok(id) => id,
                 // Known series go on; this one is asked for again by the next scrape.
-                Err(StoreError::SeriesLimit { .. }) => {
+                Err(error) if error.is_of_new_series() => {
                     self.counts.refused += 1;
-                    self.shared.stats.refused_series_limit.add(1);
+                    self.shared.count_refused_series(&error, 1);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -287,12 +287,21 @@ impl Scrape<'_> {
                     (&*labels, id)
                 }
             };
-            *id = self.shared.store.series_id(labels)?;
+            match self.shared.store.series_id(labels) {
+                Ok(found) => *id = found,
+                // The others are written all the same.
+                Err(error) if error.is_of_new_series() => {
+                    self.counts.refused += 1;
+                    self.shared.count_refused_series(&error, 1);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             again.push(*id, self.memory.batch.timestamps[index], self.memory.batch.values[index]);
         }
         let outcome = self.shared.store.append(&again)?;
         self.counts.refused += outcome.refused.len();
-        self.shared.stats.scrape_samples.add((unknown.len() - outcome.refused.len()) as u64);
+        self.shared.stats.scrape_samples.add((again.series.len() - outcome.refused.len()) as u64);
         Ok(outcome.ticket)
     }
 

@@ -1,9 +1,14 @@
 //! The handle others hold.
 
 use super::{
-    IngestConfig, IngestStats, cache::SeriesCache, gateway::Gateway, metadata::MetadataTable, remote_write::ScratchPool,
+    IngestConfig, IngestStats, cache::SeriesCache, gateway::Gateway, metadata::MetadataTable,
+    remote_write::ScratchPool, tokens::TokenSeries,
 };
-use crate::{stdx::clock::Clock, store::Store};
+use crate::{
+    model::Labels,
+    stdx::clock::Clock,
+    store::{SeriesId, Store, StoreError},
+};
 use std::sync::Arc;
 
 /// The door for samples; cheap to clone.
@@ -20,8 +25,25 @@ pub(super) struct Shared {
     pub(super) stats: IngestStats,
     pub(super) metadata: MetadataTable,
     pub(super) cache: SeriesCache,
+    pub(super) tokens: TokenSeries,
     pub(super) scratch: ScratchPool,
     pub(super) gateway: Gateway,
+}
+
+impl Shared {
+    /// The id of a label set for who came with `token`.
+    pub(super) fn series_id(&self, token: Option<&str>, labels: &Labels) -> Result<SeriesId, StoreError> {
+        self.tokens.resolve(&*self.store, self.clock.now_ms(), token, labels)
+    }
+
+    /// Counts samples of a new series that was refused.
+    pub(super) fn count_refused_series(&self, error: &StoreError, samples: u64) {
+        match error {
+            StoreError::MemoryShort => &self.stats.refused_memory_short,
+            _ => &self.stats.refused_series_limit,
+        }
+        .add(samples);
+    }
 }
 
 impl Ingest {
@@ -32,7 +54,8 @@ impl Ingest {
         let gateway = Gateway::load(&*store, &metadata, &stats);
         let cache = SeriesCache::new(config.cached_series_max);
         let scratch = ScratchPool::default();
-        Ingest { shared: Arc::new(Shared { store, clock, config, stats, metadata, cache, scratch, gateway }) }
+        let tokens = TokenSeries::new(config.series_per_token_max);
+        Ingest { shared: Arc::new(Shared { store, clock, config, stats, metadata, cache, tokens, scratch, gateway }) }
     }
 
     /// What went through since the start.

@@ -35,6 +35,8 @@ pub struct IngestStats {
     pub refused_invalid_histogram: Count,
     pub refused_label_limit: Count,
     pub refused_series_limit: Count,
+    /// Of new series, while memory is short.
+    pub refused_memory_short: Count,
     pub refused_unknown_series: Count,
     pub writes_ok: Count,
     /// Writes of which something was refused, or everything.

@@ -23,6 +23,14 @@ pub enum OpenMode {
     Create,
 }
 
+/// Room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    pub total: u64,
+    /// What this user may still take of it.
+    pub free: u64,
+}
+
 /// A file system. Names become durable with [`Vfs::sync_dir`], bytes with [`VfsFile::sync_data`].
 pub trait Vfs: Send + Sync {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
@@ -42,6 +50,9 @@ pub trait Vfs: Send + Sync {
 
     /// Length of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
+
+    /// The room there is where `path` lies, which must exist.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 
     /// The whole file as it is now, to read from many threads. It must not be changed as long as this lives.
     fn map(&self, path: &Path) -> io::Result<Box<dyn FileBytes>> {
@@ -162,6 +173,12 @@ impl Vfs for RealVfs {
     fn length(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(path)?.len())
     }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { total: bytes(found.f_blocks), free: bytes(found.f_bavail) })
+    }
 }
 
 struct Mapped(memmap2::Mmap);
@@ -224,6 +241,9 @@ mod tests {
         assert_eq!(RealVfs.list(dir.path()).unwrap(), ["b"]);
         assert_eq!(&RealVfs.read(&other).unwrap()[4094..], b"hello");
         assert_eq!(file.read_exact_at(&mut [0; 6], 4094).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let space = RealVfs.space(dir.path()).unwrap();
+        assert!(space.free <= space.total && space.total > 0, "{space:?}");
+        assert!(RealVfs.space(&path).is_err());
         RealVfs.remove(&other).unwrap();
         assert!(RealVfs.open(&other, OpenMode::ReadWrite).is_err());
     }

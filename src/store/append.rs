@@ -164,8 +164,18 @@ impl Ticket {
 /// The write side of a store. Calls return at once; durability is the ticket's matter.
 pub trait Appendable: Send + Sync {
     /// The id of a label set, which is created where it is new. Valid until the series has left memory, which shows
-    /// as [`RefusalReason::UnknownSeries`]. Fails at the series limit.
+    /// as [`RefusalReason::UnknownSeries`]. Fails at a series limit, and while memory is short.
     fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError>;
+
+    /// The id of a label set that is known already. A store that cannot tell says that none is.
+    fn known_series(&self, _labels: &Labels) -> Option<SeriesId> {
+        None
+    }
+
+    /// Whether the store still holds a series in memory.
+    fn holds_series(&self, _id: SeriesId) -> bool {
+        true
+    }
 
     /// Applies the batch: visible to queries on return, durable when the ticket is done.
     fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError>;

@@ -114,6 +114,10 @@ impl Appendable for Memory {
         Ok(id)
     }
 
+    fn known_series(&self, labels: &Labels) -> Option<SeriesId> {
+        self.inner.read().ids.get(labels).copied()
+    }
+
     fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {
         let mut inner = self.inner.write();
         let mut refused = Vec::new();

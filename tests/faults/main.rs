@@ -2,7 +2,8 @@
 //!
 //! 1. [`load`] runs writers that count an acknowledgement only once its answer is there.
 //! 2. [`kill`] ends the process with SIGKILL, [`power`] cuts the disk under it as well; the counters are read *before*.
-//! 3. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP.
+//! 3. [`full`] fills the disk and frees it again.
+//! 4. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP.
 //!
 //! A few rounds by default, so that every test run has them; `FAULT_ROUNDS=30` for the long form. The tests here take
 //! turns: two of them at once would measure each other.
@@ -13,6 +14,7 @@
 #[allow(dead_code, reason = "each test binary uses its part of what they share")]
 mod support;
 
+mod full;
 mod kill;
 mod load;
 mod power;

@@ -19,26 +19,31 @@ const NO_LOG_FLUSH: u32 = 2;
 
 /// A filesystem whose plug can be pulled.
 #[derive(Debug)]
-struct Disk {
+pub struct Disk {
     image: PathBuf,
-    mount: PathBuf,
+    pub mount: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Disk {
     /// `None` where the machine cannot and the environment says that this is known.
     fn new() -> Option<Disk> {
+        Disk::of(256)
+    }
+
+    /// One of so many MiB.
+    pub fn of(mib: u64) -> Option<Disk> {
         if std::env::var_os("OBSERVATORY_NO_POWER_CUT").is_some_and(|value| value == "1") {
             println!("no power cut was tried: OBSERVATORY_NO_POWER_CUT=1");
             return None;
         }
         assert!(
             rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists(),
-            "power cuts need root and a loop device; set OBSERVATORY_NO_POWER_CUT=1 to leave them out"
+            "power cuts and full disks need root and a loop device; set OBSERVATORY_NO_POWER_CUT=1 to leave them out"
         );
         let directory = tempfile::tempdir().unwrap();
         let (image, mount) = (directory.path().join("image"), directory.path().join("mount"));
-        File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        File::create(&image).unwrap().set_len(mib << 20).unwrap();
         fs::create_dir(&mount).unwrap();
         run_ok(Command::new(program("mkfs.ext4", "e2fsprogs")).args(["-q", "-m", "0"]).arg(&image));
         let disk = Disk { image, mount, _directory: directory };

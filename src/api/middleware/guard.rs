@@ -4,7 +4,7 @@ use crate::{
     api::{
         error::{ApiError, ErrorKind},
         routes::Access,
-        state::Api,
+        state::{Api, Caller},
     },
     auth::{Keyring, Scope},
 };
@@ -28,10 +28,15 @@ pub struct Door {
 }
 
 /// Lets a request through, or answers it.
-pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response<Body> {
+pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response<Body> {
     let began = Instant::now();
     let response = match check(&door, request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
         Err(refused) => refused,
     };
     let metrics = &door.api.requests;
@@ -41,7 +46,7 @@ pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Re
 }
 
 #[allow(clippy::result_large_err, reason = "an answer is large and made once")]
-fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Response<Body>> {
+fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<Option<Caller>, Response<Body>> {
     if !door.methods.contains(method) {
         return Err(method_not_allowed());
     }
@@ -53,7 +58,7 @@ fn check(door: &Door, method: &Method, headers: &HeaderMap) -> Result<(), Respon
         return Err(refuse(ApiError::new(ErrorKind::Forbidden, message)));
     }
     match door.access {
-        Access::Open => Ok(()),
+        Access::Open => Ok(None),
         Access::Needs(scope) => authorize(&door.api.keyring, scope, headers).map_err(refuse).map_err(|mut refused| {
             if refused.status() == StatusCode::UNAUTHORIZED && from_script(headers) {
                 let challenge = HeaderValue::from_static("Bearer realm=\"observatory\"");
@@ -105,9 +110,9 @@ fn same_origin(headers: &HeaderMap, own: Option<&str>) -> bool {
     }
 }
 
-fn authorize(keyring: &Keyring, scope: Scope, headers: &HeaderMap) -> Result<(), ApiError> {
+fn authorize(keyring: &Keyring, scope: Scope, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
     if keyring.is_open() {
-        return Ok(());
+        return Ok(None);
     }
     let Some(presented) = headers.get(header::AUTHORIZATION).and_then(|value| presented(value.to_str().ok()?)) else {
         let message = "a token is needed: send it as `Authorization: Bearer <token>` or as the password of basic auth";
@@ -117,7 +122,7 @@ fn authorize(keyring: &Keyring, scope: Scope, headers: &HeaderMap) -> Result<(),
         return Err(ApiError::new(ErrorKind::Unauthorized, "the token is not known here"));
     };
     if key.scopes.allow(scope) {
-        return Ok(());
+        return Ok(Some(Caller::new(&key.name)));
     }
     let scope = scope.as_str();
     let message = format!("the token `{}` does not have the scope `{scope}`; add it under auth.tokens", key.name);

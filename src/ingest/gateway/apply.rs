@@ -8,13 +8,13 @@ use super::{
     groups::Groups,
 };
 use crate::{
-    ingest::{Ingest, IngestError, IngestStats, metadata::MetadataTable},
+    ingest::{Ingest, IngestError, IngestStats, metadata::MetadataTable, service::Shared},
     model::{Labels, Metadata, STALE_NAN, Timestamp},
     protocol::{
         exposition::{self, Value},
         metric_family,
     },
-    store::{Conflict, RunChange, StateChange, Store, Ticket, Tree, WriteBatch},
+    store::{Conflict, RunChange, SeriesId, StateChange, Store, Ticket, Tree, WriteBatch},
 };
 use parking_lot::Mutex;
 use std::{
@@ -90,7 +90,12 @@ impl Gateway {
 impl Ingest {
     /// Applies a push. On `Ok` it is durable and visible to queries.
     pub async fn push(&self, request: PushRequest<'_>) -> Result<(), IngestError> {
-        let result = match self.push_now(request) {
+        self.push_by(None, request).await
+    }
+
+    /// As [`Ingest::push`], for who came with `token`.
+    pub async fn push_by(&self, token: Option<&str>, request: PushRequest<'_>) -> Result<(), IngestError> {
+        let result = match self.push_now(token, request) {
             Ok((ticket, verdict)) => match ticket.wait().await {
                 Ok(()) => verdict,
                 Err(e) => Err(e.into()),
@@ -116,7 +121,11 @@ impl Ingest {
     }
 
     /// The ticket to wait for, and what to answer then: a push that was refused also leaves a durable trace.
-    fn push_now(&self, request: PushRequest<'_>) -> Result<(Ticket, Result<(), IngestError>), IngestError> {
+    fn push_now(
+        &self,
+        token: Option<&str>,
+        request: PushRequest<'_>,
+    ) -> Result<(Ticket, Result<(), IngestError>), IngestError> {
         let limits = self.shared.config.exposition_limits();
         let exposition = match request.format {
             BodyFormat::Text => exposition::parse_bytes(request.body, &limits).map_err(malformed)?,
@@ -147,7 +156,7 @@ impl Ingest {
         match checked {
             Ok(families) => {
                 let after = pushed(&before, request.replace, families, now);
-                let ticket = self.write(&mut groups, &before, after)?;
+                let ticket = self.write(token, &mut groups, &before, after)?;
                 self.shared.stats.push_samples.add(samples);
                 Ok((ticket, Ok(())))
             }
@@ -157,16 +166,21 @@ impl Ingest {
                     return Err(IngestError::Inconsistent(reason));
                 }
                 let after = Group { failed_ms: now, ..(*before).clone() };
-                let ticket = self.write(&mut groups, &before, after)?;
+                let ticket = self.write(token, &mut groups, &before, after)?;
                 Ok((ticket, Err(IngestError::Inconsistent(reason))))
             }
         }
     }
 
     /// Writes the difference between two states of a group, and makes the later one current.
-    fn write(&self, groups: &mut Groups, before: &Group, after: Group) -> Result<Ticket, IngestError> {
-        let now = self.shared.clock.now_ms();
-        let mut writer = BatchWriter::new(&*self.shared.store, now, self.shared.config.run_step_ms);
+    fn write(
+        &self,
+        token: Option<&str>,
+        groups: &mut Groups,
+        before: &Group,
+        after: Group,
+    ) -> Result<Ticket, IngestError> {
+        let mut writer = BatchWriter::new(&self.shared, token);
         let grouping = &after.grouping;
         for (metric, at_ms) in [(PUSH_TIME, after.pushed_ms), (PUSH_FAILURE_TIME, after.failed_ms)] {
             writer.set(&Group::time_labels(grouping, metric), &Value::Float(at_ms as f64 / 1000.0))?;
@@ -210,8 +224,7 @@ impl Ingest {
         let key = group_key(grouping);
         let mut groups = self.shared.gateway.groups.lock();
         let Some(group) = groups.get(&key).cloned() else { return Ok(Ticket::done()) };
-        let now = self.shared.clock.now_ms();
-        let mut writer = BatchWriter::new(&*self.shared.store, now, self.shared.config.run_step_ms);
+        let mut writer = BatchWriter::new(&self.shared, None);
         for metric in [PUSH_TIME, PUSH_FAILURE_TIME] {
             writer.end(&Group::time_labels(grouping, metric), &Value::Float(0.0))?;
         }
@@ -240,25 +253,37 @@ fn pushed(before: &Group, replace: bool, families: BTreeMap<String, Family>, now
 
 /// Collects one batch.
 struct BatchWriter<'a> {
-    store: &'a dyn Store,
+    shared: &'a Shared,
+    token: Option<&'a str>,
     now: Timestamp,
-    step_ms: i64,
     batch: WriteBatch,
 }
 
 impl<'a> BatchWriter<'a> {
-    fn new(store: &'a dyn Store, now: Timestamp, step_ms: i64) -> BatchWriter<'a> {
+    fn new(shared: &'a Shared, token: Option<&'a str>) -> BatchWriter<'a> {
         let batch = WriteBatch { conflict: Conflict::Overwrite, ..WriteBatch::default() };
-        BatchWriter { store, now, step_ms, batch }
+        BatchWriter { shared, token, now: shared.clock.now_ms(), batch }
+    }
+
+    fn series(&self, labels: &Labels) -> Result<SeriesId, IngestError> {
+        self.shared.series_id(self.token, labels).map_err(|error| {
+            if error.is_of_new_series() {
+                self.shared.count_refused_series(&error, 1);
+            }
+            error.into()
+        })
     }
 
     /// The value holds from now on. One that held before goes on: the store sees to that.
     fn set(&mut self, labels: &Labels, value: &Value) -> Result<(), IngestError> {
-        let series = self.store.series_id(labels)?;
+        let series = self.series(labels)?;
         match value {
-            Value::Float(value) => {
-                self.batch.runs.push(RunChange::Open { series, value: *value, first: self.now, step_ms: self.step_ms })
-            }
+            Value::Float(value) => self.batch.runs.push(RunChange::Open {
+                series,
+                value: *value,
+                first: self.now,
+                step_ms: self.shared.config.run_step_ms,
+            }),
             // Runs carry numbers; a histogram is one sample, at the time it was pushed.
             Value::Histogram(histogram) => self.batch.histograms.push((series, self.now, histogram.clone())),
         }
@@ -267,7 +292,7 @@ impl<'a> BatchWriter<'a> {
 
     /// The series has no value from now on.
     fn end(&mut self, labels: &Labels, value: &Value) -> Result<(), IngestError> {
-        let series = self.store.series_id(labels)?;
+        let series = self.series(labels)?;
         match value {
             Value::Float(_) => self.batch.runs.push(RunChange::Close { series, at: self.now }),
             Value::Histogram(_) => self.batch.push(series, self.now, STALE_NAN),
@@ -280,7 +305,7 @@ impl<'a> BatchWriter<'a> {
     }
 
     fn append(self) -> Result<Ticket, IngestError> {
-        Ok(self.store.append(&self.batch)?.ticket)
+        Ok(self.shared.store.append(&self.batch)?.ticket)
     }
 }
 

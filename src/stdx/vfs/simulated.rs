@@ -1,7 +1,7 @@
 //! A file system in memory for tests. It knows what is durable and what is not, so the power can be cut at any moment,
 //! and it fails the calls it is told to fail.
 
-use super::{OpenMode, Vfs, VfsFile};
+use super::{OpenMode, Space, Vfs, VfsFile};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -47,7 +47,12 @@ struct Disk {
     calls: u64,
     /// Calls numbered `faults.0 .. faults.0 + faults.1` fail.
     faults: (u64, u64),
+    /// Bytes that all files may have together; `None` for as many as one likes.
+    capacity: Option<u64>,
 }
+
+/// What a disk without a capacity says that it has.
+const ENDLESS: u64 = 1 << 50;
 
 #[derive(Default, Clone)]
 struct Inode {
@@ -139,6 +144,19 @@ impl Disk {
         Ok(())
     }
 
+    fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.files[*inode].bytes.len() as u64).sum()
+    }
+
+    /// Fails where a file cannot grow to `length`.
+    fn grow(&self, inode: usize, length: usize) -> io::Result<()> {
+        let more = length.saturating_sub(self.files[inode].bytes.len()) as u64;
+        match self.capacity {
+            Some(capacity) if more > 0 && self.used() + more > capacity => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn inode(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -162,7 +180,8 @@ impl SimulatedVfs {
             file.bytes = file.durable.clone();
         }
         let names_durable = names.clone();
-        SimulatedVfs(Arc::new(Mutex::new(Disk { files, names, names_durable, ..Disk::default() })))
+        let capacity = disk.capacity;
+        SimulatedVfs(Arc::new(Mutex::new(Disk { files, names, names_durable, capacity, ..Disk::default() })))
     }
 
     /// How many calls that change something (open to create, write, sync, rename, remove, ...) there were.
@@ -180,6 +199,11 @@ impl SimulatedVfs {
     pub fn break_down(&self) {
         let mut disk = self.0.lock();
         disk.faults = (disk.calls, u64::MAX);
+    }
+
+    /// From now on files may have so many bytes together; those that are there stay.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.lock().capacity = bytes;
     }
 
     pub fn heal(&self) {
@@ -262,6 +286,12 @@ impl Vfs for SimulatedVfs {
         let disk = self.0.lock();
         Ok(disk.files[disk.inode(path)?].bytes.len() as u64)
     }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let disk = self.0.lock();
+        let total = disk.capacity.unwrap_or(ENDLESS);
+        Ok(Space { total, free: total.saturating_sub(disk.used()) })
+    }
 }
 
 struct SimulatedFile {
@@ -280,6 +310,7 @@ impl VfsFile for SimulatedFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
+        disk.grow(self.inode, offset as usize + bytes.len())?;
         let result = disk.call();
         let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         let file = &mut disk.files[self.inode];
@@ -298,6 +329,7 @@ impl VfsFile for SimulatedFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
+        disk.grow(self.inode, bytes as usize)?;
         disk.call()?;
         let file = &mut disk.files[self.inode];
         file.bytes.resize(bytes as usize, 0);
@@ -333,6 +365,20 @@ mod tests {
         assert!(seen.iter().any(|bytes| bytes.contains(&1) && bytes.contains(&2)), "some cut tears the write");
         file.sync_data().unwrap();
         assert_eq!(vfs.after_power_cut(1).read(path).unwrap(), [2; 4096]);
+    }
+
+    #[test]
+    fn a_full_disk_takes_nothing_more_until_something_goes() {
+        let vfs = SimulatedVfs::new();
+        vfs.set_capacity(Some(1000));
+        let [a, b] = ["/d/a", "/d/b"].map(|path| vfs.open(Path::new(path), OpenMode::Create).unwrap());
+        a.write_all_at(&[1; 900], 0).unwrap();
+        assert_eq!(vfs.space(Path::new("/d")).unwrap(), Space { total: 1000, free: 100 });
+        assert_eq!(b.write_all_at(&[1; 101], 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(b.allocate(101).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        a.write_all_at(&[2; 900], 0).unwrap();
+        vfs.remove(Path::new("/d/a")).unwrap();
+        b.write_all_at(&[1; 1000], 0).unwrap();
     }
 
     #[test]

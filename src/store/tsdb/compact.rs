@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,15 +42,36 @@ pub(super) struct Compaction {
     /// Held while one merge runs.
     turn: Mutex<()>,
     running: Mutex<Option<Arc<Progress>>>,
+    /// The last merge did not begin, because its output might not have fitted on the disk.
+    pub postponed: AtomicBool,
     pub merges: AtomicU64,
     pub failures: AtomicU64,
     pub bytes_written: AtomicU64,
+}
+
+impl Compaction {
+    /// The merge that is running.
+    pub fn running(&self) -> Option<Arc<Progress>> {
+        self.running.lock().clone()
+    }
+
+    /// What the running merge has written so far: its sources give it back.
+    pub fn bytes_in_hand(&self) -> u64 {
+        self.running().map_or(0, |progress| progress.bytes_written.load(Ordering::Relaxed))
+    }
 }
 
 /// Blocks that shall become one.
 struct Task {
     target: MergeTarget,
     blocks: Vec<Arc<Block>>,
+}
+
+impl Task {
+    /// About what the result can take at most.
+    fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| block.file_bytes()).sum()
+    }
 }
 
 /// What [`Tsdb::compact`] did.
@@ -74,6 +95,7 @@ impl Tsdb {
         while let Some(task) = tasks.pop()
             && !progress.cancelled.load(Ordering::Relaxed)
         {
+            shared.check_room(task.bytes())?;
             done.merges += u64::from(shared.merge(&task, progress)?);
         }
         done.bytes_after = bytes();
@@ -102,6 +124,16 @@ impl Shared {
     /// Merges what is due until nothing is.
     pub fn compact_due(&self) -> Result<(), StoreError> {
         while let Some(task) = self.due_task() {
+            let postponed = matches!(self.check_room(task.bytes()), Err(StoreError::NoRoom { .. }));
+            if self.compaction.postponed.swap(postponed, Ordering::Relaxed) != postponed {
+                match postponed {
+                    true => tracing::warn!("Blocks are not merged while the disk may be too small for the result."),
+                    false => tracing::info!("Blocks are merged again: the disk has room."),
+                }
+            }
+            if postponed {
+                break;
+            }
             let progress = Arc::new(Progress::default());
             let merged = self.merge(&task, &progress)?;
             if !merged {

@@ -9,6 +9,7 @@ use super::{
     maintain,
     options::Options,
     record::{self, Layouts},
+    retention::Disk,
     state::State,
     ticker::Ticker,
 };
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub appended: AtomicU64,
     pub trusted: TrustedTime,
     pub compaction: Compaction,
+    pub disk: Disk,
 }
 
 /// The time of day as far as it can be believed: what it was at the opening, and what has passed since. A machine's
@@ -103,6 +105,11 @@ impl Tsdb {
     /// Seals every window in memory and waits for it: for tests, backups and tools.
     pub fn seal_all(&self) -> Result<(), StoreError> {
         self.shared.seal_where(|_| true)
+    }
+
+    /// While `refused`, label sets that are new get no id; known ones go on.
+    pub fn refuse_new_series(&self, refused: bool) {
+        self.shared.head.catalog.refuses_new.store(refused, Ordering::Relaxed);
     }
 
     /// Ends the threads and syncs what is pending. Later appends fail with [`StoreError::Stopped`].
@@ -244,6 +251,14 @@ impl Appendable for Tsdb {
         self.shared.head.catalog.id_of(labels)
     }
 
+    fn known_series(&self, labels: &Labels) -> Option<SeriesId> {
+        self.shared.head.catalog.known(labels)
+    }
+
+    fn holds_series(&self, id: SeriesId) -> bool {
+        self.shared.head.catalog.read().labels(id).is_some()
+    }
+
     fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {
         if batch.is_empty() {
             return Ok(Outcome { refused: Vec::new(), ticket: Ticket::done() });
@@ -257,9 +272,9 @@ impl Appendable for Tsdb {
             )));
         }
         if shared.memory_full.load(Ordering::Relaxed) {
-            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "memory is full of what cannot be written");
-            return Err(StoreError::io("sealing windows; free some disk")(full));
+            return Err(StoreError::Unsealed);
         }
+        shared.disk.check()?;
         let now_ms = shared.now_ms();
         let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();

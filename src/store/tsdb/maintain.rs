@@ -78,6 +78,7 @@ impl Keeper {
             }
         }
         self.shared.note_memory(now_ms);
+        self.shared.keep_room();
         if sealed || self.ticks.is_multiple_of(SWEEP_TICKS) && self.shared.is_log_long() {
             report(self.shared.checkpoint(), "The checkpoint could not be written; the log keeps its segments.");
         }
@@ -230,23 +231,12 @@ impl Shared {
         self.options.directory.join("blocks")
     }
 
-    /// Drops files that are wholly past retention. The reference is our clock, the newest sample or the time that can
-    /// have passed, whichever is oldest: a clock that jumps ahead deletes nothing.
-    pub fn drop_expired(&self, now_ms: i64) {
-        let mut places = self.places.write();
+    /// What is older than this is past retention; `None` where there is nothing. `places` is held by the caller.
+    pub fn expiry(&self, places: &Places, now_ms: i64) -> Option<Timestamp> {
         let newest_file = places.files.iter().map(|file| file.footer.newest).max();
-        let newest = self.head.bounds().map(|(_, newest)| newest).max(newest_file);
-        let Some(newest) = newest else { return };
+        let newest = self.head.bounds().map(|(_, newest)| newest).max(newest_file)?;
         let latest = self.trusted.latest_ms(&*self.options.clock);
-        let oldest = self.oldest(now_ms.min(newest).min(latest));
-        places.files.retain(|file| {
-            let expired = file.footer.newest < oldest;
-            if expired {
-                file.dropped.store(true, Ordering::Release);
-                tracing::info!(path = %file.path.display(), "A block is past its retention and goes.");
-            }
-            !expired
-        });
+        Some(self.oldest(now_ms.min(newest).min(latest)))
     }
 
     /// The log from here on holds something that nothing else holds durably. `places` is held, so that no window is on

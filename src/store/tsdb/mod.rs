@@ -4,7 +4,8 @@
 //!    [`log`]; the ticket is done when the log has synced it ([`engine`], [`record`]).
 //! 2. Every window of two hours has its partitions in the head, and any window within retention takes appends. When it
 //!    is past and quiet, or memory is short, [`maintain`] seals it into a [`block`], writes a [`checkpoint`] of what only
-//!    memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones.
+//!    memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones, [`retention`] room where
+//!    disk is short.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
 //! 4. A start loads the checkpoint, opens the files and replays the log over them ([`recover`]).
@@ -24,6 +25,7 @@ mod maintain;
 mod options;
 mod record;
 mod recover;
+mod retention;
 mod run;
 mod selection;
 mod state;
@@ -33,6 +35,8 @@ mod tests;
 mod tests_damage;
 #[cfg(test)]
 mod tests_defects;
+#[cfg(test)]
+mod tests_disk;
 #[cfg(test)]
 mod tests_faults;
 #[cfg(test)]

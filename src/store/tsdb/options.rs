@@ -12,8 +12,14 @@ pub struct Options {
     pub directory: PathBuf,
     /// Samples older than this are refused, and windows that are wholly older are dropped.
     pub retention_ms: i64,
+    /// Blocks and log together; above it the oldest blocks go. 0 for no limit.
+    pub bytes_max: u64,
+    /// The same as a part of the file system they lie on. 0 for no limit.
+    pub disk_percent_max: u32,
     /// Active series. Each takes about a kilobyte of memory.
     pub series_max: u64,
+    /// Of those, with one value of `job`. 0 for no limit.
+    pub series_per_job_max: u64,
     /// A window this long after its end and its last sample is sealed. Senders that retry need a while.
     pub quiet_ms: i64,
     /// Above this the coldest windows are sealed at once: backfill of any length fits into memory.
@@ -33,7 +39,10 @@ impl Options {
         Options {
             directory: directory.into(),
             retention_ms: 30 * 24 * 3_600_000,
+            bytes_max: 0,
+            disk_percent_max: 80,
             series_max: 2_000_000,
+            series_per_job_max: 0,
             quiet_ms: 15 * 60_000,
             head_bytes_max: 512 << 20,
             exemplars_max: 100_000,

@@ -56,7 +56,9 @@ impl Tsdb {
         }
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
-        let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
+        let mut catalog = Catalog::new(options.series_max, seed);
+        catalog.series_per_job_max = options.series_per_job_max;
+        let head = Head::new(catalog, WINDOW_MS);
         let kept_from = checkpoint.kept_from;
         let mut replay = Replay::new(&head, (&state, &exemplars), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
@@ -85,6 +87,7 @@ impl Tsdb {
             appended: AtomicU64::new(0),
             trusted,
             compaction: Default::default(),
+            disk: Default::default(),
         };
         Tsdb::start(Arc::new(shared))
     }

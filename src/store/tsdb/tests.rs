@@ -46,6 +46,8 @@ pub(super) struct Bench {
     pub kv: SharedKv,
     pub retention_ms: i64,
     pub head_bytes_max: usize,
+    pub bytes_max: u64,
+    pub disk_percent_max: u32,
 }
 
 impl Bench {
@@ -57,6 +59,8 @@ impl Bench {
             kv: SharedKv::default(),
             retention_ms: defaults.retention_ms,
             head_bytes_max: defaults.head_bytes_max,
+            bytes_max: defaults.bytes_max,
+            disk_percent_max: defaults.disk_percent_max,
         }
     }
 
@@ -66,6 +70,7 @@ impl Bench {
         options.vfs = Arc::new(self.vfs.clone()) as Arc<dyn Vfs>;
         options.log.segment_bytes = 4096;
         (options.retention_ms, options.head_bytes_max) = (self.retention_ms, self.head_bytes_max);
+        (options.bytes_max, options.disk_percent_max) = (self.bytes_max, self.disk_percent_max);
         options
     }
 

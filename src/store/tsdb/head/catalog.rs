@@ -70,11 +70,38 @@ pub struct Catalog {
     /// Random, so that nobody can send label sets that all fall into one place of the table.
     seed: u64,
     series_max: u64,
+    /// With one value of `job`; 0 for no limit.
+    pub series_per_job_max: u64,
+    /// Memory is short: no series is created.
+    pub refuses_new: AtomicBool,
 }
 
 impl Catalog {
     pub fn new(series_max: u64, seed: u64) -> Catalog {
-        Catalog { inner: RwLock::default(), seed, series_max }
+        let inner = RwLock::default();
+        Catalog { inner, seed, series_max, series_per_job_max: 0, refuses_new: AtomicBool::new(false) }
+    }
+
+    /// The id of a label set that is there.
+    pub fn known(&self, labels: &Labels) -> Option<SeriesId> {
+        self.inner.read().find(self.hash(labels.as_bytes()), labels)
+    }
+
+    /// Fails where one more series would be one too many.
+    fn check_new(&self, inner: &Inner, labels: &Labels) -> Result<(), StoreError> {
+        if inner.by_labels.len() as u64 >= self.series_max {
+            return Err(StoreError::SeriesLimit { limit: self.series_max });
+        }
+        if self.refuses_new.load(Ordering::Relaxed) {
+            return Err(StoreError::MemoryShort);
+        }
+        let limit = self.series_per_job_max;
+        if let Some(job) = labels.get("job").filter(|_| limit > 0)
+            && inner.postings.count("job", job) >= limit
+        {
+            return Err(StoreError::JobSeriesLimit { job: job.to_owned(), limit });
+        }
+        Ok(())
     }
 
     fn hash(&self, labels: &[u8]) -> u64 {
@@ -91,9 +118,7 @@ impl Catalog {
         if let Some(id) = inner.find(hash, labels) {
             return Ok(id);
         }
-        if inner.by_labels.len() as u64 >= self.series_max {
-            return Err(StoreError::SeriesLimit { limit: self.series_max });
-        }
+        self.check_new(&inner, labels)?;
         let slot = inner.free.pop().unwrap_or_else(|| {
             let generation = inner.generation_min;
             inner.slots.push(Slot { generation, entry: None });
@@ -267,6 +292,24 @@ mod tests {
         assert_eq!(catalog.read().select(&[Matcher::equal("__name__", "c")]), [(c, labels("c"))]);
         catalog.id_of(&labels("d")).unwrap();
         assert!(matches!(catalog.id_of(&labels("e")), Err(StoreError::SeriesLimit { limit: 3 })));
+    }
+
+    #[test]
+    fn one_job_has_its_own_limit_and_short_memory_stops_what_is_new() {
+        let mut catalog = Catalog::new(10, 1);
+        catalog.series_per_job_max = 2;
+        let (a, b) = (catalog.id_of(&labels("a")).unwrap(), catalog.id_of(&labels("b")).unwrap());
+        let refused = catalog.id_of(&labels("c")).unwrap_err();
+        assert!(matches!(&refused, StoreError::JobSeriesLimit { job, limit: 2 } if job == "j"), "{refused}");
+        catalog.forget(&[a], |_| false);
+        catalog.forget(&[a], |_| false);
+        catalog.id_of(&labels("c")).unwrap();
+        let other = Labels::from_pairs([("__name__", "a"), ("job", "k")]).unwrap();
+        catalog.refuses_new.store(true, Ordering::Relaxed);
+        assert!(matches!(catalog.id_of(&other), Err(StoreError::MemoryShort)));
+        assert_eq!((catalog.id_of(&labels("b")).unwrap(), catalog.known(&labels("b"))), (b, Some(b)));
+        catalog.refuses_new.store(false, Ordering::Relaxed);
+        assert_eq!((catalog.known(&other), catalog.id_of(&other).is_ok()), (None, true));
     }
 
     #[test]

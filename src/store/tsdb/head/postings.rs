@@ -92,6 +92,11 @@ impl Postings {
         self.names.get(name).into_iter().flatten().map(|(value, slots)| (value.as_ref(), slots.len()))
     }
 
+    /// How many series carry a value of a label.
+    pub fn count(&self, name: &str, value: &str) -> u64 {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(0, RoaringBitmap::len)
+    }
+
     pub fn pairs(&self) -> u64 {
         self.names.values().map(|values| values.len() as u64).sum()
     }
