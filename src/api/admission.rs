@@ -37,6 +37,8 @@ pub struct Admission {
     shed: RwLock<Option<String>>,
     shed_count: IntCounter,
     bodies: Arc<Semaphore>,
+    /// The one place for reports on the store, which look at all of its index.
+    reports: Arc<Semaphore>,
     /// Places for clients that listen to events.
     pub listeners: Arc<Semaphore>,
 }
@@ -75,7 +77,8 @@ impl Admission {
         let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX as usize));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         let shed_count = metrics.counter("observatory_reads_shed_total", "Reads refused because memory was short.");
-        Admission { reads, reads_waiting, read_timeout, shed: RwLock::new(None), shed_count, bodies, listeners }
+        let (shed, reports) = (RwLock::new(None), Arc::new(Semaphore::new(1)));
+        Admission { reads, reads_waiting, read_timeout, shed, shed_count, bodies, reports, listeners }
     }
 
     /// From now on new reads are refused and told why, or taken again.
@@ -103,6 +106,12 @@ impl Admission {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(ApiError::new(ErrorKind::Timeout, "query timed out in query queue")),
         }
+    }
+
+    /// The turn of a report on the store. Not shed with the reads.
+    pub async fn report(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.reports.clone().acquire_owned().await.ok()
     }
 
     /// Memory for a body that takes about `bytes` when decompressed; held until the permit is dropped.

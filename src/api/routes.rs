@@ -81,6 +81,8 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/status/buildinfo", GET, READ, v1::status::build),
         row!("/api/v1/status/runtimeinfo", GET, READ, v1::status::runtime),
         row!("/api/v1/status/tsdb", GET, READ, v1::status::tsdb),
+        row!("/api/v1/status/storage", GET, READ, v1::storage::storage),
+        row!("/api/v1/admin/storage/compact", POST, ADMIN, v1::storage::compact),
         row!("/api/v1/status/config", GET, READ, v1::status::config),
         row!("/api/v1/status/flags", GET, READ, v1::status::flags),
         row!("/api/v1/status/walreplay", GET, READ, v1::status::replay),

@@ -2,8 +2,14 @@
 
 use super::{admission::Admission, error::ApiError, error::ErrorKind, place::Place};
 use crate::{
-    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
-    store::Store, telemetry::Metrics,
+    auth::Keyring,
+    ingest::Ingest,
+    jobs::Jobs,
+    promql::engine::Engine,
+    scrape::Manager,
+    stdx::clock::Clock,
+    store::{Store, Upkeep},
+    telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
@@ -67,6 +73,7 @@ pub struct About {
 /// What is there once the store is open.
 pub struct Parts {
     pub store: Arc<dyn Store>,
+    pub upkeep: Arc<dyn Upkeep>,
     pub engine: Arc<Engine>,
     pub ingest: Ingest,
     pub jobs: Jobs,

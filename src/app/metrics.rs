@@ -4,7 +4,7 @@ use super::host::HostWatch;
 use crate::{
     hosts::HostsState,
     ingest::Ingest,
-    store::{Queryable, tsdb::Tsdb},
+    store::{Queryable, Upkeep, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
 use prometheus::IntGauge;
@@ -54,6 +54,7 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
         // After the store is gone there is still the list of names.
         let store = store.upgrade();
         let status = store.as_ref().and_then(|store| store.status(0).ok()).unwrap_or_default();
+        let upkeep = store.as_ref().and_then(|store| store.storage(0).ok()).unwrap_or_default();
         let appended = store.map_or(0, |store| store.samples_appended());
         let ms = |at: Option<i64>, none: i64| at.unwrap_or(none) as f64;
         vec![
@@ -75,11 +76,76 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
                 ms(status.newest, i64::MIN),
             ),
             Reading::gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the log.", status.log_bytes as f64),
-            Reading::gauge("prometheus_tsdb_blocks_loaded", "Window files open.", status.window_files as f64),
+            Reading::gauge("prometheus_tsdb_blocks_loaded", "Blocks open.", status.window_files as f64),
             Reading::gauge(
                 "prometheus_tsdb_storage_blocks_bytes",
-                "Bytes of all window files.",
+                "Bytes of all blocks.",
                 status.window_file_bytes as f64,
+            ),
+            Reading::counter(
+                "prometheus_tsdb_compactions_total",
+                "Merges of blocks done.",
+                upkeep.compaction.merges as f64,
+            ),
+            Reading::counter(
+                "prometheus_tsdb_compactions_failed_total",
+                "Merges of blocks that failed.",
+                upkeep.compaction.failures as f64,
+            ),
+            Reading::counter(
+                "prometheus_tsdb_size_retentions_total",
+                "Blocks dropped for want of room.",
+                upkeep.retention.dropped_by_size as f64,
+            ),
+            Reading::counter(
+                "prometheus_tsdb_time_retentions_total",
+                "Blocks dropped for their age.",
+                upkeep.retention.dropped_by_time as f64,
+            ),
+            Reading::gauge(
+                "prometheus_tsdb_retention_limit_bytes",
+                "What blocks and log may take together; 0 for no limit.",
+                upkeep.retention.allowed_bytes.unwrap_or(0) as f64,
+            ),
+            Reading::gauge(
+                "prometheus_tsdb_retention_limit_seconds",
+                "How long samples are kept.",
+                upkeep.retention.time_ms as f64 / 1000.0,
+            ),
+            Reading::gauge(
+                "prometheus_tsdb_lowest_timestamp",
+                "Time of the oldest sample stored, in milliseconds.",
+                ms(upkeep.blocks.iter().map(|block| block.oldest_ms).chain(status.oldest).min(), i64::MAX),
+            ),
+            Reading::counter(
+                "observatory_store_compaction_bytes_total",
+                "Bytes of blocks written by merges.",
+                upkeep.compaction.bytes_written as f64,
+            ),
+            Reading::gauge(
+                "observatory_store_compaction_postponed",
+                "Whether merging waits for free disk.",
+                f64::from(u8::from(upkeep.compaction.postponed)),
+            ),
+            Reading::gauge(
+                "observatory_store_disk_full",
+                "Whether writes are refused because the disk is full.",
+                f64::from(u8::from(upkeep.disk.full)),
+            ),
+            Reading::gauge(
+                "observatory_store_disk_free_bytes",
+                "Bytes free on the file system that holds the data.",
+                upkeep.disk.free_bytes as f64,
+            ),
+            Reading::counter(
+                "observatory_refused_disk_full_total",
+                "Writes refused because the disk was full.",
+                upkeep.disk.refused_appends as f64,
+            ),
+            Reading::gauge(
+                "observatory_store_blocks_unserved",
+                "Files of blocks that cannot be read.",
+                upkeep.damage.unserved.len() as f64,
             ),
             Reading::counter(
                 "observatory_store_damaged_total",

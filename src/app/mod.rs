@@ -5,7 +5,8 @@
 //!    on a signal stops them backwards, each step with a deadline.
 //! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
-//! 5. [`metrics`] shows what rooms count under the names dashboards know.
+//! 5. [`offline`] opens a data directory without a server, for tools.
+//! 6. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -15,9 +16,11 @@ mod host;
 mod known;
 mod listener;
 mod metrics;
+mod offline;
 mod overload;
 mod reload;
 mod run;
 
 pub use error::StartError;
+pub use offline::Offline;
 pub use run::{Settings, run};

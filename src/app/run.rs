@@ -219,6 +219,7 @@ impl Rooms {
             IngestConfig { series_per_token_max: config.limits.series_per_token_max, ..IngestConfig::default() };
         let ingest = Ingest::new(store.clone(), clock.clone(), ingest_config);
         let jobs = Jobs::open(store.clone(), clock.clone());
+        jobs.register_compaction(store.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
         let host = HostWatch::new(ingest.clone(), clock.clone());
         host.apply(config.hosts).context("start the collector of this host")?;
@@ -231,6 +232,7 @@ impl Rooms {
         let store: Arc<dyn Store> = self.store.clone();
         Parts {
             store,
+            upkeep: self.store.clone(),
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),

@@ -25,6 +25,8 @@ pub enum Command {
     /// Make tokens for those who push and read.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Show what is stored where, what goes next and what is damaged; or merge blocks now.
+    Storage(Storage),
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +48,12 @@ pub struct Up {
     /// --web.external-url]
     #[arg(long = "web.route-prefix", value_name = "PATH", env = "OBSERVATORY_ROUTE_PREFIX")]
     pub route_prefix: Option<String>,
+    /// Keep samples so long, as in Prometheus; goes before `storage.retention` of the config. [default: 30d]
+    #[arg(long = "storage.tsdb.retention.time", value_name = "DURATION")]
+    pub retention_time: Option<String>,
+    /// Keep blocks and log within so many bytes, as in Prometheus; goes before `storage.max_bytes`. [default: no limit]
+    #[arg(long = "storage.tsdb.retention.size", value_name = "SIZE")]
+    pub retention_size: Option<String>,
     /// Listen where other machines can reach it although no token is configured: anybody can then write and read.
     #[arg(long)]
     pub insecure_public_http: bool,
@@ -109,6 +117,43 @@ pub struct NewToken {
     /// What it is good for: push, read, admin; more than one with commas.
     #[arg(long, value_delimiter = ',', default_value = "push")]
     pub scopes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Storage {
+    #[command(subcommand)]
+    pub command: Option<StorageCommand>,
+    #[command(flatten)]
+    pub place: StorePlace,
+    /// Entries of each list: the largest metrics, labels and so on.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub top: usize,
+    /// Print JSON, as `/api/v1/status/storage` answers it.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StorageCommand {
+    /// Write what is in memory to blocks, merge all that can be merged, and wait for it.
+    Compact(StorePlace),
+}
+
+#[derive(Debug, Args)]
+pub struct StorePlace {
+    /// A running server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File with the token for it: of scope read to look, admin to merge.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Instead of a server, the data directory itself, which no server may have open.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// With --data-dir: the config, for how long and how much is kept. Without it nothing is dropped.
+    #[arg(long, value_name = "FILE", requires = "data_dir")]
+    pub config: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{Arguments, Command, ConfigCommand, TokenCommand},
-    config, token, up,
+    config, storage, token, up,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -32,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Up(arguments) => up::up(arguments),
         Command::Config(ConfigCommand::Check(file)) => config::check(file),
         Command::Config(ConfigCommand::Show(file)) => config::show(file),
+        Command::Storage(arguments) => storage::storage(arguments),
         Command::Token(TokenCommand::New(arguments)) => token::new(&arguments),
     };
     match done {

@@ -1,11 +1,15 @@
 //! The command line: one file a subcommand.
 //!
 //! 1. [`arguments`] is what may be written, with its help.
-//! 2. [`run()`] calls [`up`], [`config`] or [`token`] and turns what goes wrong into a text and an exit code.
+//! 2. [`run()`] calls [`up`], [`config`], [`token`] or [`storage`] and turns what goes wrong into a text and an exit code.
+//! 3. [`client`] asks a running server; [`storage_table`] prints its report on the store.
 
 mod arguments;
+mod client;
 mod config;
 mod dispatch;
+mod storage;
+mod storage_table;
 mod token;
 mod up;
 

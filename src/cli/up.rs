@@ -3,7 +3,10 @@
 use super::{arguments::Up, config::refused_failure, dispatch::Failure};
 use crate::{
     app::{Settings, StartError, run},
-    config::{Config, Loaded, Overrides, load, parse_external_url, parse_listen, parse_route_prefix},
+    config::{
+        Config, Loaded, Overrides, load, parse_external_url, parse_listen, parse_retention, parse_route_prefix,
+        parse_size,
+    },
     telemetry::log,
 };
 use std::path::PathBuf;
@@ -42,6 +45,10 @@ fn overrides(arguments: &Up) -> Result<Overrides, Failure> {
         listen: parsed("--listen", arguments.listen.as_ref(), parse_listen)?,
         data: arguments.data.clone(),
         external: parsed("--web.external-url", arguments.external_url.as_ref(), parse_external_url)?,
+        retention_ms: parsed("--storage.tsdb.retention.time", arguments.retention_time.as_ref(), parse_retention)?,
+        bytes_max: parsed("--storage.tsdb.retention.size", arguments.retention_size.as_ref(), |text| {
+            parse_size(text).ok_or_else(|| format!("expected a size such as 10GB, got `{text}`"))
+        })?,
         route_prefix: parsed("--web.route-prefix", arguments.route_prefix.as_ref(), parse_route_prefix)?,
     })
 }
@@ -59,6 +66,11 @@ fn rest_of_line(arguments: &Up) -> String {
             rest.push_str(&format!(" {name} {}", quoted(text)));
         }
     }
+    let text = |name: &str, text: &Option<String>| {
+        text.as_ref().map_or_else(String::new, |text| format!(" {name} {}", quoted(text)))
+    };
+    rest += &text("--storage.tsdb.retention.time", &arguments.retention_time);
+    rest += &text("--storage.tsdb.retention.size", &arguments.retention_size);
     if arguments.insecure_public_http {
         rest.push_str(" --insecure-public-http");
     }

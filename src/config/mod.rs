@@ -22,9 +22,10 @@ mod show;
 mod tree;
 mod web;
 
+pub use check::parse_size;
 pub use load::{Loaded, Refused, load, load_text};
 pub use overrides::{Overrides, restart_keys};
 pub use problem::{Problem, Problems};
-pub use resolve::{Config, Feature, Hosts, Limits, Token, parse_listen};
+pub use resolve::{Config, Feature, Hosts, Limits, Token, parse_listen, parse_retention};
 pub use scrape::ScrapeJobs;
 pub use web::{External, Web, parse_external_url, parse_route_prefix};

@@ -13,6 +13,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     pub external: Option<External>,
     pub route_prefix: Option<String>,
+    pub retention_ms: Option<i64>,
+    pub bytes_max: Option<u64>,
 }
 
 impl Overrides {
@@ -24,6 +26,8 @@ impl Overrides {
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
+        config.retention_ms = self.retention_ms.unwrap_or(config.retention_ms);
+        config.bytes_max = self.bytes_max.unwrap_or(config.bytes_max);
         let Web { external, route_prefix } = &mut config.web;
         if self.external.is_some() {
             external.clone_from(&self.external);

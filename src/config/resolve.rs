@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
-    model::time::format_duration_ms,
+    model::time::{format_duration_ms, parse_duration_ms},
     promql::parser::ParseOptions,
     stdx::size::format_bytes,
 };
@@ -215,12 +215,26 @@ fn resolve_listen(raw: Option<Located<String>>, problems: &mut Problems) -> Sock
     })
 }
 
+/// Reads how long samples are kept.
+pub fn parse_retention(text: &str) -> Result<i64, String> {
+    let ms = parse_duration_ms(text).map_err(|_| format!("expected a duration such as 30d, got `{text}`"))?;
+    check_retention(ms).map(|()| ms)
+}
+
+fn check_retention(ms: i64) -> Result<(), String> {
+    if ms < RETENTION_MS_MIN {
+        return Err("too short: samples are dropped in windows of two hours".to_owned());
+    }
+    if ms > 100 * 365 * DAY_MS {
+        return Err("too long: 100 years are the most".to_owned());
+    }
+    Ok(())
+}
+
 fn resolve_retention(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
     let Some(raw) = raw else { return RETENTION_MS_DEFAULT };
-    if raw.value < RETENTION_MS_MIN {
-        problems.error("storage.retention", raw.line, "too short: samples are dropped in windows of two hours");
-    } else if raw.value > 100 * 365 * DAY_MS {
-        problems.error("storage.retention", raw.line, "too long: 100 years are the most");
+    if let Err(message) = check_retention(raw.value) {
+        problems.error("storage.retention", raw.line, message);
     }
     raw.value
 }

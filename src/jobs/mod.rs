@@ -9,6 +9,7 @@
 //!
 //! Invariant: a job that was started is never silently gone: after a crash it runs again or says `interrupted`.
 
+mod compaction;
 mod handle;
 mod job;
 mod manager;

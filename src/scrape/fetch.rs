@@ -330,7 +330,8 @@ fn read_secret(secret: &Secret) -> Result<String, String> {
     }
 }
 
-fn tls_config(tls: &Tls, is_used: bool) -> Result<ClientConfig, String> {
+/// How TLS is spoken to others. The machine's authorities are read only where it `is_used`.
+pub fn tls_config(tls: &Tls, is_used: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();
     match &tls.ca {

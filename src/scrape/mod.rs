@@ -22,5 +22,6 @@ mod take;
 mod target;
 
 pub use config::{Auth, Config, Group, JobConfig, Limits, Own, Protocol, Scheme, Secret, Tls};
+pub use fetch::tls_config;
 pub use manager::Manager;
 pub use target::{Health, Status, Target};

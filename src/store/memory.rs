@@ -2,8 +2,9 @@
 //! compared with, and what tests of other rooms run on.
 
 use super::{
-    Appendable, Conflict, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange, SeriesId,
-    SeriesSet, StateStore, StoreError, StoreStatus, Ticket, Tree, WriteBatch,
+    Appendable, Compacted, Conflict, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange,
+    SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree, Upkeep, WriteBatch,
+    tsdb::block::Progress,
 };
 use crate::{
     model::{Histogram, HistogramSample, Labels, METRIC_NAME, Matcher, STALE_NAN, Samples, TimeRange, Timestamp},
@@ -236,6 +237,16 @@ impl Queryable for Memory {
         series_by_metric.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
         series_by_metric.truncate(limit);
         Ok(StoreStatus { series: inner.series.len() as u64, series_by_metric, ..StoreStatus::default() })
+    }
+}
+
+impl Upkeep for Memory {
+    fn storage(&self, _limit: usize) -> Result<StorageReport, StoreError> {
+        Ok(StorageReport { now_ms: self.clock.now_ms(), ..StorageReport::default() })
+    }
+
+    fn compact(&self, _progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
+        Ok(Compacted::default())
     }
 }
 

@@ -4,7 +4,8 @@
 //!    gives a [`Ticket`] that is done once the batch would survive a power cut.
 //! 2. [`Queryable`] finds series by matchers and reads them into the caller's columns.
 //! 3. [`StateStore`] reads back the small state (push groups, cursors, jobs) that batches changed.
-//! 4. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
+//! 4. [`upkeep`] is the operator's side: what is stored where, and merging on demand.
+//! 5. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
 //!    [`mirror`], [`kv`] the only user of redb.
 //!
 //! Invariant: samples come through `ingest` alone; nothing here knows PromQL, HTTP or a wire format.
@@ -17,12 +18,14 @@ pub mod memory;
 pub mod mirror;
 mod query;
 pub mod tsdb;
+pub mod upkeep;
 
 pub use append::{
     Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,
 };
 pub use error::StoreError;
 pub use query::{Hints, LabelCount, Queryable, SeriesSet, StateStore, StoreStatus};
+pub use upkeep::{Compacted, StorageReport, Upkeep};
 
 /// All of a store, for those who need more than one side of it.
 pub trait Store: Appendable + Queryable + StateStore {}

@@ -2,6 +2,7 @@
 
 use super::{StoreError, append::Tree};
 use crate::model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
@@ -72,7 +73,7 @@ pub trait StateStore: Send + Sync {
 }
 
 /// A name and how often, or how many bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelCount {
     pub name: String,
     pub value: u64,

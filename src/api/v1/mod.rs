@@ -7,4 +7,5 @@ pub mod query;
 pub mod rules;
 pub mod series;
 pub mod status;
+pub mod storage;
 pub mod targets;

@@ -58,16 +58,7 @@ pub async fn runtime(State(api): State<Arc<Api>>, Ready(parts): Ready) -> Result
 
 /// `/api/v1/status/tsdb`.
 pub async fn tsdb(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.get("limit") {
-        "" => LIST_DEFAULT,
-        text => match text.parse::<usize>() {
-            Ok(limit) if limit > LIST_MAX => {
-                return Err(ApiError::bad_data(format!("limit must not exceed {LIST_MAX}")));
-            }
-            Ok(limit) if limit > 0 => limit,
-            _ => return Err(ApiError::bad_data("limit must be a positive number")),
-        },
-    };
+    let limit = list_limit(&params)?;
     read(&api, parts, move |parts| {
         let status = parts.store.status(limit)?;
         Ok(answer(&json!({
@@ -85,6 +76,18 @@ pub async fn tsdb(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Para
         })))
     })
     .await
+}
+
+/// How many entries lists have.
+pub(super) fn list_limit(params: &Params) -> Result<usize, ApiError> {
+    match params.get("limit") {
+        "" => Ok(LIST_DEFAULT),
+        text => match text.parse::<usize>() {
+            Ok(limit) if limit > LIST_MAX => Err(ApiError::bad_data(format!("limit must not exceed {LIST_MAX}"))),
+            Ok(limit) if limit > 0 => Ok(limit),
+            _ => Err(ApiError::bad_data("limit must be a positive number")),
+        },
+    }
 }
 
 fn counts(counts: &[LabelCount]) -> Value {

@@ -9,7 +9,10 @@ use super::{
     options::WINDOW_MS,
     ticker::Ticker,
 };
-use crate::{model::Timestamp, store::StoreError};
+use crate::{
+    model::Timestamp,
+    store::{Compacted, StoreError},
+};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -72,15 +75,6 @@ impl Task {
     fn bytes(&self) -> u64 {
         self.blocks.iter().map(|block| block.file_bytes()).sum()
     }
-}
-
-/// What [`Tsdb::compact`] did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compacted {
-    pub merges: u64,
-    /// Of all blocks, before and after.
-    pub bytes_before: u64,
-    pub bytes_after: u64,
 }
 
 impl Tsdb {

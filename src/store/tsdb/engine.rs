@@ -16,7 +16,10 @@ use super::{
 use crate::{
     model::{Exemplar, Labels, Timestamp},
     stdx::clock::Clock,
-    store::{Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch},
+    store::{
+        Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch,
+        upkeep::Unserved,
+    },
 };
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
@@ -49,6 +52,8 @@ pub(super) struct Shared {
     pub trusted: TrustedTime,
     pub compaction: Compaction,
     pub disk: Disk,
+    /// Files that could not be opened.
+    pub unserved: Vec<Unserved>,
 }
 
 /// The time of day as far as it can be believed: what it was at the opening, and what has passed since. A machine's

@@ -25,6 +25,7 @@ mod maintain;
 mod options;
 mod record;
 mod recover;
+mod report;
 mod retention;
 mod run;
 mod selection;
@@ -40,9 +41,10 @@ mod tests_disk;
 #[cfg(test)]
 mod tests_faults;
 #[cfg(test)]
+mod tests_report;
+#[cfg(test)]
 mod tests_threads;
 mod ticker;
 
-pub use compact::Compacted;
 pub use engine::Tsdb;
 pub use options::Options;

@@ -8,14 +8,14 @@ use super::{
     head::{Head, Moment, catalog::Catalog},
     log::{self, LogOptions, Position, Record},
     options::{Options, WINDOW_MS},
-    record,
+    record, report,
     run::{Run, RunEnd},
     state::State,
 };
 use crate::{
     model::Timestamp,
     stdx::vfs::Vfs,
-    store::{RunChange, SeriesId, StoreError, WriteBatch, kv},
+    store::{RunChange, SeriesId, StoreError, WriteBatch, kv, upkeep::Unserved},
 };
 use parking_lot::Mutex;
 use std::{
@@ -46,7 +46,7 @@ impl Tsdb {
             tracing::warn!("A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
-        let (files, named_max) = open_blocks(&options, &blocks, &damaged)?;
+        let FoundBlocks { files, named_max, unserved } = open_blocks(&options, &blocks, &damaged)?;
         damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
@@ -88,19 +88,23 @@ impl Tsdb {
             trusted,
             compaction: Default::default(),
             disk: Default::default(),
+            unserved,
         };
         Tsdb::start(Arc::new(shared))
     }
 }
 
+struct FoundBlocks {
+    files: Vec<Arc<Block>>,
+    /// The highest position that any name speaks of.
+    named_max: Position,
+    unserved: Vec<Unserved>,
+}
+
 /// Opens all blocks. What is left of an interrupted write is removed, and so is what another block contains; what is
 /// damaged is left alone and not served.
-fn open_blocks(
-    options: &Options,
-    directory: &Path,
-    damaged: &Arc<Damaged>,
-) -> Result<(Vec<Arc<Block>>, Position), StoreError> {
-    let mut blocks = Vec::new();
+fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> Result<FoundBlocks, StoreError> {
+    let (mut blocks, mut unserved) = (Vec::new(), Vec::new());
     let mut named_max = Position::default();
     for name in options.vfs.list(directory).map_err(StoreError::io("listing the blocks"))? {
         let path = directory.join(&name);
@@ -116,6 +120,7 @@ fn open_blocks(
                 Err(error) => {
                     damaged.add(1);
                     tracing::error!(%error, "A block is not served.");
+                    unserved.push(report::unserved(&path, options.vfs.length(&path).unwrap_or(0), &error));
                 }
             }
         }
@@ -123,7 +128,7 @@ fn open_blocks(
     let contained = |block: &Arc<Block>| blocks.iter().any(|other| block.is_contained_in(other));
     let (gone, kept): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(contained);
     gone.iter().for_each(|block| block.dropped.store(true, Ordering::Release));
-    Ok((kept, named_max))
+    Ok(FoundBlocks { files: kept, named_max, unserved })
 }
 
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.

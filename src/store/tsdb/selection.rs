@@ -292,7 +292,8 @@ impl Shared {
     }
 }
 
-fn top(list: &mut Vec<LabelCount>, limit: usize) {
+/// Keeps the largest.
+pub(super) fn top(list: &mut Vec<LabelCount>, limit: usize) {
     list.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
     list.truncate(limit);
 }

@@ -91,6 +91,13 @@ impl<'a> LabelIndex<'a> {
         add_list(self.postings, entry.series, entry.postings, self.series, found);
     }
 
+    /// Numbers of the series that have a value.
+    pub fn series_of(&self, entry: &ValueEntry) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        self.add(entry, &mut found);
+        found
+    }
+
     /// Numbers of the series that pass all matchers.
     pub fn find(&self, matchers: &[Matcher]) -> RoaringBitmap {
         let mut found: Option<RoaringBitmap> = None;

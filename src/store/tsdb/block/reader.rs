@@ -194,6 +194,18 @@ impl Block {
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
     }
 
+    /// Bytes from a series' record to the next: what it takes of the data, told by the table alone.
+    pub fn series_extent(&self, series: u32) -> u64 {
+        let start_of = |series: u32| self.table().get::<SeriesEntry>(series as usize).map(|entry| entry.data_offset());
+        let end = start_of(series.saturating_add(1)).unwrap_or(u64::MAX).min(self.footer.essentials.offset);
+        start_of(series).map_or(0, |start| end.saturating_sub(start))
+    }
+
+    /// Series of which a chunk was found to be damaged.
+    pub fn damaged_series(&self) -> u64 {
+        self.reported.lock().len() as u64
+    }
+
     /// Bytes that a series takes in the data; 0 where its record is damaged.
     pub fn series_bytes(&self, series: u32) -> u64 {
         let Some(record) = self.record(series) else { return 0 };

@@ -1,0 +1,176 @@
+//! The operator's side: what is stored where, what goes next, what is damaged, and merging on demand.
+
+use super::{LabelCount, StoreError, tsdb::block::Progress};
+use crate::model::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What an operator asks of a store. [`tsdb`](super::tsdb) answers it from files and memory; the plain store of tests has
+/// neither and says so.
+pub trait Upkeep: Send + Sync {
+    /// What is stored where. Lists hold at most `limit` entries, largest first; with 0 nothing is listed, which is cheap.
+    fn storage(&self, limit: usize) -> Result<StorageReport, StoreError>;
+
+    /// Writes what is in memory to blocks and merges whatever can be merged, and waits for it. `progress` tells how far
+    /// it is, and can end it early: nothing is lost then, and the next call goes on.
+    fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError>;
+}
+
+/// What [`Upkeep::compact`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    pub merges: u64,
+    /// Of all blocks, before and after.
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+/// The whole of `/api/v1/status/storage`. The field names are part of the API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StorageReport {
+    pub directory: String,
+    pub now_ms: Timestamp,
+    /// Oldest first.
+    pub blocks: Vec<BlockReport>,
+    pub head: HeadReport,
+    pub log: LogReport,
+    pub disk: DiskReport,
+    pub retention: RetentionReport,
+    pub compaction: CompactionReport,
+    pub damage: DamageReport,
+    pub top: TopReport,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BlockReport {
+    pub file: String,
+    /// Of its samples.
+    pub oldest_ms: Timestamp,
+    pub newest_ms: Timestamp,
+    /// The stretch of time it stands for.
+    pub start_ms: Timestamp,
+    pub span_ms: i64,
+    /// How often its samples have been merged.
+    pub level: u64,
+    pub series: u64,
+    pub samples: u64,
+    pub bytes: u64,
+    pub bytes_per_sample: f64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeadReport {
+    pub series: u64,
+    pub series_max: u64,
+    /// Oldest first.
+    pub windows: Vec<WindowReport>,
+    /// Windows that could not be written yet.
+    pub windows_waiting: u64,
+    /// Above this the coldest window is sealed.
+    pub bytes_max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WindowReport {
+    pub start_ms: Timestamp,
+    pub span_ms: i64,
+    pub columns: u64,
+    pub bytes: u64,
+    /// When something was appended last.
+    pub touched_ms: Timestamp,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Spare segments included.
+    pub bytes: u64,
+    pub segments: u64,
+    pub spare_segments: u64,
+    pub syncs: u64,
+    pub failed_groups: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DiskReport {
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+    /// Below this much free, the oldest blocks go.
+    pub floor_bytes: u64,
+    /// Nothing more could go: writes are refused.
+    pub full: bool,
+    pub refused_appends: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetentionReport {
+    pub time_ms: i64,
+    /// What blocks and log may take together, by `max_bytes` and `max_disk_percent`; `None` for no limit.
+    pub allowed_bytes: Option<u64>,
+    /// What they take.
+    pub used_bytes: u64,
+    pub dropped_by_time: u64,
+    pub dropped_by_size: u64,
+    /// The block that goes next.
+    pub next: Option<NextDrop>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NextDrop {
+    pub file: String,
+    pub oldest_ms: Timestamp,
+    pub newest_ms: Timestamp,
+    pub bytes: u64,
+    /// When its time is over.
+    pub expires_ms: Timestamp,
+    /// What may still be stored before it goes for want of room; `None` where it then stays.
+    pub bytes_left: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompactionReport {
+    pub merges: u64,
+    pub failures: u64,
+    pub bytes_written: u64,
+    /// The last merge did not begin, because its output might not have fitted on the disk.
+    pub postponed: bool,
+    pub running: Option<MergeReport>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MergeReport {
+    pub series_done: u64,
+    pub series_total: u64,
+    pub bytes_written: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DamageReport {
+    /// Damaged log records, chunks and parts of indexes met since the start.
+    pub met: u64,
+    /// Of these, places of the log that held acknowledged records and do not any more, and their bytes.
+    pub log_records: u64,
+    pub log_bytes: u64,
+    /// Blocks of which something is lost: file and number of series.
+    pub blocks: Vec<LabelCount>,
+    pub unserved: Vec<Unserved>,
+}
+
+/// A file that cannot be read, and what to do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unserved {
+    pub file: String,
+    pub bytes: u64,
+    pub problem: String,
+    pub advice: String,
+}
+
+/// The largest. Bytes are those of the data of blocks, series those in memory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopReport {
+    pub bytes_by_metric: Vec<LabelCount>,
+    pub bytes_by_label: Vec<LabelCount>,
+    pub series_by_metric: Vec<LabelCount>,
+    pub series_by_label: Vec<LabelCount>,
+    pub values_by_label: Vec<LabelCount>,
+}
