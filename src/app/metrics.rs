@@ -148,7 +148,7 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
                 upkeep.damage.unserved.len() as f64,
             ),
             Reading::counter(
-                "observatory_store_damaged_total",
+                "observatory_storage_damaged_total",
                 "Damaged log records and chunks met since the start; their data is lost.",
                 status.damaged as f64,
             ),

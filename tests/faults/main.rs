@@ -15,8 +15,10 @@
 mod support;
 
 mod full;
+mod keeper;
 mod kill;
 mod load;
+mod past;
 mod power;
 
 use std::sync::{Mutex, MutexGuard};
