@@ -12,7 +12,7 @@ use std::time::Duration;
 const RETENTION_MS: i64 = 30 * 24 * HOUR_MS;
 
 /// How long the samples that shall expire have left.
-const EXPIRES_MS: i64 = 700;
+const EXPIRES_MS: i64 = 200;
 
 /// What was done about blocks under the load.
 #[derive(Debug, Clone, Default)]

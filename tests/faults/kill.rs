@@ -4,6 +4,7 @@ use super::load::Load;
 use super::past::Past;
 use super::support::server::TestServer;
 use super::{START_MAX, random_between, rounds, turn};
+use std::time::Duration;
 
 #[test]
 fn acknowledged_pushes_and_writes_survive_a_kill_at_any_moment() {
@@ -15,7 +16,8 @@ fn acknowledged_pushes_and_writes_survive_a_kill_at_any_moment() {
     let mut slowest = server.ready_after;
     for round in 1..=rounds() {
         load.start_with_keeper(&server);
-        std::thread::sleep(random_between(150, 1500));
+        // The first is long enough for a block to expire.
+        std::thread::sleep(if round == 1 { Duration::from_millis(1_500) } else { random_between(150, 1_500) });
         let acknowledged = load.acknowledged();
         server.kill();
         load.stop();
