@@ -82,7 +82,7 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
                 status.window_file_bytes as f64,
             ),
             Reading::counter(
-                "observatory_store_damaged_total",
+                "observatory_storage_damaged_total",
                 "Damaged log records and chunks met since the start; their data is lost.",
                 status.damaged as f64,
             ),

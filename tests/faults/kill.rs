@@ -1,18 +1,23 @@
 //! `kill -9` at any moment.
 
 use super::load::Load;
+use super::past::Past;
 use super::support::server::TestServer;
 use super::{START_MAX, random_between, rounds, turn};
+use std::time::Duration;
 
 #[test]
 fn acknowledged_pushes_and_writes_survive_a_kill_at_any_moment() {
     let _turn = turn();
     let mut load = Load::new();
     let mut server = TestServer::start();
+    let past = Past::write(&server, load.late_ms());
+    let before = past.answers(&server);
     let mut slowest = server.ready_after;
     for round in 1..=rounds() {
-        load.start(&server);
-        std::thread::sleep(random_between(150, 900));
+        load.start_with_keeper(&server);
+        // The first is long enough for a block to expire.
+        std::thread::sleep(if round == 1 { Duration::from_millis(1_500) } else { random_between(150, 1_500) });
         let acknowledged = load.acknowledged();
         server.kill();
         load.stop();
@@ -26,10 +31,23 @@ fn acknowledged_pushes_and_writes_survive_a_kill_at_any_moment() {
             missing.len(),
             &missing[..missing.len().min(5)]
         );
+        assert_eq!(past.answers(&server), before, "round {round}: the past answers otherwise");
+        assert_eq!(
+            server.own_metric("observatory_storage_damaged_total"),
+            0.0,
+            "round {round}: a kill damages nothing"
+        );
     }
+    load.kept().assert_busy(rounds());
+    assert_eq!(load.kept().failed, Vec::<String>::new(), "compactions that failed before a kill");
     let acknowledged = load.acknowledged();
     assert!(acknowledged.count() > 100, "too little was acknowledged to show anything: {}", acknowledged.count());
-    println!("{} rounds, {} acknowledged, 0 lost, slowest start {slowest:?}", rounds(), acknowledged.count());
+    println!(
+        "{} rounds, {} acknowledged, 0 lost, none twice, slowest start {slowest:?}, {}",
+        rounds(),
+        acknowledged.count(),
+        load.kept()
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! Writers that remember what was acknowledged, and the question whether it is all there.
+//! Writers that remember what was acknowledged, and the question whether it is all there, and once.
 
+use super::keeper::{Kept, keep};
+use super::past::{HOUR_MS, origin_ms};
 use super::support::server::{TestServer, number};
 use super::support::tools::now_ms;
 use super::support::{http, wire};
@@ -7,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Series in one remote write; each is a sample at the same time.
 const SERIES: u64 = 20;
@@ -14,10 +17,19 @@ const SERIES: u64 = 20;
 /// Push groups of one pusher; it goes round and round them.
 const GROUPS: u64 = 16;
 
+/// Windows that late samples go to, one after the other; all of them have been merged before.
+const LATE_WINDOWS: u64 = 8;
+
+/// So many late batches a second are many merges; more would only be longer answers.
+const LATE_PAUSE: Duration = Duration::from_millis(2);
+
+/// Every so many batches one is sent twice, as by a sender that missed the answer.
+const RETRY_EVERY: u64 = 8;
+
 /// What all writers of all rounds were told is stored.
 #[derive(Debug, Clone, Default)]
 pub struct Acknowledged {
-    /// Writer to the sequence numbers of its batches; number n is the sample at `base_ms + n`.
+    /// Writer to the sequence numbers of its batches; each number is a sample of its value at a time of its own.
     pub batches: BTreeMap<String, Vec<u64>>,
     /// Group (pusher and its instance) to the highest value acknowledged.
     pub groups: BTreeMap<(String, u64), u64>,
@@ -37,7 +49,31 @@ pub struct Load {
     next: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<()>>,
-    base_ms: i64,
+    keeper: Option<JoinHandle<Kept>>,
+    kept: Kept,
+    times: Times,
+}
+
+/// When the samples of a batch are.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    recent_ms: i64,
+    late_ms: i64,
+}
+
+impl Times {
+    /// Of a writer's batch: an hour ago and on, or spread over windows of days ago.
+    fn of(self, writer: &str, sequence: u64) -> i64 {
+        if !is_late(writer) {
+            return self.recent_ms + sequence as i64;
+        }
+        let (window, place) = (sequence % LATE_WINDOWS, sequence / LATE_WINDOWS);
+        self.late_ms + window as i64 * 2 * HOUR_MS + place as i64
+    }
+}
+
+fn is_late(writer: &str) -> bool {
+    writer.starts_with("late")
 }
 
 impl Load {
@@ -47,24 +83,37 @@ impl Load {
             next: Arc::new(AtomicU64::new(1)),
             stop: Arc::default(),
             writers: Vec::new(),
-            base_ms: now_ms() - 3_600_000,
+            keeper: None,
+            kept: Kept::default(),
+            times: Times { recent_ms: now_ms() - HOUR_MS, late_ms: origin_ms() },
         }
     }
 
-    /// Two remote writers and two pushers against `server`, until they are stopped or it does not answer any more.
+    /// As [`Load::start`], and blocks are written, merged and dropped all the while.
+    pub fn start_with_keeper(&mut self, server: &TestServer) {
+        self.start(server);
+        let (url, stop) = (server.url().to_owned(), Arc::clone(&self.stop));
+        self.keeper = Some(std::thread::spawn(move || keep(&url, &stop)));
+    }
+
+    /// Two remote writers, one with late samples and two pushers against `server`, until they are stopped or it does not
+    /// answer any more.
     pub fn start(&mut self, server: &TestServer) {
         self.stop.store(false, Ordering::SeqCst);
-        for index in 0..2 {
-            let writer = Writer {
-                url: server.url().to_owned(),
-                acknowledged: Arc::clone(&self.acknowledged),
-                next: Arc::clone(&self.next),
-                stop: Arc::clone(&self.stop),
-                base_ms: self.base_ms,
-            };
+        let writer = Writer {
+            url: server.url().to_owned(),
+            acknowledged: Arc::clone(&self.acknowledged),
+            next: Arc::clone(&self.next),
+            stop: Arc::clone(&self.stop),
+            times: self.times,
+        };
+        for name in ["w0", "w1", "late0"] {
+            let writer = writer.clone();
+            self.writers.push(std::thread::spawn(move || writer.write_all(name)));
+        }
+        for name in ["p0", "p1"] {
             let pusher = writer.clone();
-            self.writers.push(std::thread::spawn(move || writer.write_all(&format!("w{index}"))));
-            self.writers.push(std::thread::spawn(move || pusher.push_all(&format!("p{index}"))));
+            self.writers.push(std::thread::spawn(move || pusher.push_all(name)));
         }
     }
 
@@ -83,23 +132,54 @@ impl Load {
         for writer in self.writers.drain(..) {
             writer.join().expect("a writer ends without a panic");
         }
+        if let Some(keeper) = self.keeper.take() {
+            self.kept.add(keeper.join().expect("the keeper ends without a panic"));
+        }
     }
 
-    /// What of `acknowledged` the server does not have.
+    /// Where its late samples begin.
+    pub fn late_ms(&self) -> i64 {
+        self.times.late_ms
+    }
+
+    /// What was done about blocks so far.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// What of `acknowledged` the server does not have, what it has twice, and what nobody wrote.
     pub fn missing(&self, server: &TestServer, acknowledged: &Acknowledged) -> Vec<String> {
         let mut missing = Vec::new();
         for (writer, numbers) in &acknowledged.batches {
-            let mut found: HashMap<u64, HashSet<String>> = HashMap::new();
-            let end_ms = self.base_ms + self.next.load(Ordering::SeqCst) as i64 + 1;
-            let expression = format!("fault_written{{writer=\"{writer}\"}}[2h]");
+            let (name, range) = if is_late(writer) { ("fault_late", "7d") } else { ("fault_written", "2h") };
+            let end_ms = self.times.recent_ms + self.next.load(Ordering::SeqCst) as i64 + 1;
+            let expression = format!("{name}{{writer=\"{writer}\"}}[{range}]");
             let data = server.query(&expression, Some(end_ms as f64 / 1000.0));
+            let counts = server.query(&format!("count_over_time({expression})"), Some(end_ms as f64 / 1000.0));
+            let mut found: HashMap<u64, u64> = HashMap::new();
+            let mut all = BTreeMap::new();
             for series in data["result"].as_array().expect("a matrix") {
                 let name = series["metric"]["series"].as_str().expect("a label").to_owned();
+                let mut distinct = HashSet::new();
                 for pair in series["values"].as_array().expect("values") {
-                    found.entry(number(&pair[1]) as u64).or_default().insert(name.clone());
+                    let sequence = number(&pair[1]) as u64;
+                    if !distinct.insert(sequence) {
+                        missing.push(format!("batch {sequence} of {writer} is there twice in series {name}"));
+                    } else if (number(&pair[0]) * 1000.0).round() as i64 != self.times.of(writer, sequence) {
+                        missing.push(format!("nobody wrote {pair} to series {name} of {writer}"));
+                    }
+                    *found.entry(sequence).or_default() += 1;
+                }
+                all.insert(name, distinct.len());
+            }
+            for series in counts["result"].as_array().expect("a vector") {
+                let name = series["metric"]["series"].as_str().expect("a label");
+                if all.remove(name) != Some(number(&series["value"][1]) as usize) {
+                    missing.push(format!("count_over_time of series {name} of {writer} is {}", series["value"][1]));
                 }
             }
-            let lost = numbers.iter().filter(|n| found.get(n).map_or(0, HashSet::len) < SERIES as usize);
+            missing.extend(all.keys().map(|name| format!("no count_over_time of series {name} of {writer}")));
+            let lost = numbers.iter().filter(|n| found.get(n).is_none_or(|series| *series < SERIES));
             missing.extend(lost.map(|n| format!("batch {n} of writer {writer}")));
         }
         let data = server.query("fault_pushed", None);
@@ -125,19 +205,28 @@ struct Writer {
     acknowledged: Arc<Mutex<Acknowledged>>,
     next: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-    base_ms: i64,
+    times: Times,
 }
 
 impl Writer {
     fn write_all(&self, writer: &str) {
+        let name = if is_late(writer) { "fault_late" } else { "fault_written" };
         let url = format!("{}/api/v1/write", self.url);
         while !self.stop.load(Ordering::SeqCst) {
             let sequence = self.next.fetch_add(1, Ordering::SeqCst);
-            let sample = [(self.base_ms + sequence as i64, sequence as f64)];
+            let sample = [(self.times.of(writer, sequence), sequence as f64)];
             let series: Vec<wire::Series> = (0..SERIES)
-                .map(|n| wire::Series::new("fault_written", &[("series", &n.to_string()), ("writer", writer)], &sample))
+                .map(|n| wire::Series::new(name, &[("series", &n.to_string()), ("writer", writer)], &sample))
                 .collect();
-            match http::try_send("POST", &url, wire::WRITE_HEADERS, &wire::write_request(&series)) {
+            let body = wire::write_request(&series);
+            if is_late(writer) {
+                std::thread::sleep(LATE_PAUSE);
+            }
+            if sequence.is_multiple_of(RETRY_EVERY) {
+                // Whether it was stored does not matter: what follows is the same again.
+                let _ = http::try_send("POST", &url, wire::WRITE_HEADERS, &body);
+            }
+            match http::try_send("POST", &url, wire::WRITE_HEADERS, &body) {
                 Ok(answer) if answer.status == 204 => {
                     let mut acknowledged = self.acknowledged.lock().unwrap();
                     acknowledged.batches.entry(writer.to_owned()).or_default().push(sequence);

@@ -14,9 +14,14 @@
 #[allow(dead_code, reason = "each test binary uses its part of what they share")]
 mod support;
 
+mod bomb;
+mod damage;
 mod full;
+mod handles;
+mod keeper;
 mod kill;
 mod load;
+mod past;
 mod power;
 
 use std::sync::{Mutex, MutexGuard};
@@ -36,6 +41,23 @@ fn rounds() -> u32 {
     match std::env::var("FAULT_ROUNDS") {
         Ok(text) => text.parse().expect("FAULT_ROUNDS is a number"),
         Err(_) => 5,
+    }
+}
+
+/// xorshift, seeded by the clock.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Random {
+        Random(random_between(1, u64::from(u32::MAX)).as_millis() as u64 | 1)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % end
     }
 }
 

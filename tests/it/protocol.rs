@@ -235,7 +235,7 @@ fn series(line: &str) -> wire::Series {
     let words: Vec<&str> = rest.split_whitespace().collect();
     let samples =
         words.chunks(2).map(|pair| (pair[1].parse().expect("milliseconds"), pair[0].parse().expect("a value")));
-    wire::Series { labels: all, samples: samples.collect() }
+    wire::Series { labels: all, samples: samples.collect(), exemplars: Vec::new() }
 }
 
 fn parse(text: &str, file: &str) -> Vec<Case> {

@@ -43,6 +43,8 @@ pub struct Options {
     pub prefix: String,
     /// The data directory; a temporary one where it is not given.
     pub data: Option<PathBuf>,
+    /// File handles it may have, by `ulimit -n`; as many as this process where it is not given.
+    pub files_max: Option<u32>,
 }
 
 /// A running server. Dropping it kills the process and removes its temporary directory.
@@ -77,6 +79,17 @@ impl TestServer {
     fn launch(options: Options, data: PathBuf, directory: Option<tempfile::TempDir>) -> TestServer {
         let began = Instant::now();
         let mut command = command();
+        if let Some(files_max) = options.files_max {
+            let program = std::mem::replace(&mut command, Command::new("sh"));
+            // A command's environment is what differs from ours, the removed names included.
+            for (name, value) in program.get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            command.arg("-c").arg(format!("ulimit -n {files_max}; exec \"$0\" \"$@\"")).arg(program.get_program());
+        }
         command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
         let config = directory.as_ref().map_or_else(|| data.clone(), |directory| directory.path().to_owned());
         let config = config.join("observatory.yml");
@@ -188,6 +201,14 @@ impl TestServer {
         let result = data["result"].as_array().expect("a vector").clone();
         assert!(result.len() <= 1, "`{expression}` gave more than one series: {data}");
         result.first().map(|series| number(&series["value"][1]))
+    }
+
+    /// The value of one of its own series without labels, as `/metrics` has it.
+    pub fn own_metric(&self, name: &str) -> f64 {
+        let answer = self.get("/metrics");
+        let text = answer.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no `{name}` among our metrics: {answer}"))
     }
 
     /// Panics unless the server still answers: the line after every attack.

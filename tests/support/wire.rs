@@ -17,14 +17,18 @@ pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 pub struct Series {
     pub labels: Vec<(String, String)>,
     pub samples: Vec<(i64, f64)>,
+    pub exemplars: Vec<Exemplar>,
 }
+
+/// Labels, value, Unix milliseconds.
+pub type Exemplar = (Vec<(String, String)>, f64, i64);
 
 impl Series {
     pub fn new(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
         let mut all = vec![("__name__".to_owned(), name.to_owned())];
         all.extend(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         all.sort();
-        Series { labels: all, samples: samples.to_vec() }
+        Series { labels: all, samples: samples.to_vec(), exemplars: Vec::new() }
     }
 }
 
@@ -37,13 +41,7 @@ pub fn write_request(series: &[Series]) -> Vec<u8> {
 pub fn write_request_plain(series: &[Series]) -> Vec<u8> {
     let mut out = Vec::new();
     for one in series {
-        let mut message = Vec::new();
-        for (name, value) in &one.labels {
-            let mut label = Vec::new();
-            bytes_field(&mut label, 1, name.as_bytes());
-            bytes_field(&mut label, 2, value.as_bytes());
-            bytes_field(&mut message, 1, &label);
-        }
+        let mut message = labels_fields(&one.labels);
         for (timestamp, value) in &one.samples {
             let mut sample = vec![1 << 3 | 1];
             sample.extend_from_slice(&value.to_bits().to_le_bytes());
@@ -51,9 +49,29 @@ pub fn write_request_plain(series: &[Series]) -> Vec<u8> {
             varint(&mut sample, *timestamp as u64);
             bytes_field(&mut message, 2, &sample);
         }
+        for (labels, value, timestamp) in &one.exemplars {
+            let mut exemplar = labels_fields(labels);
+            exemplar.push(2 << 3 | 1);
+            exemplar.extend_from_slice(&value.to_bits().to_le_bytes());
+            exemplar.push(3 << 3);
+            varint(&mut exemplar, *timestamp as u64);
+            bytes_field(&mut message, 3, &exemplar);
+        }
         bytes_field(&mut out, 1, &message);
     }
     out
+}
+
+/// Field 1 of a series, and of an exemplar.
+fn labels_fields(labels: &[(String, String)]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (name, value) in labels {
+        let mut label = Vec::new();
+        bytes_field(&mut label, 1, name.as_bytes());
+        bytes_field(&mut label, 2, value.as_bytes());
+        bytes_field(&mut message, 1, &label);
+    }
+    message
 }
 
 /// The block format, without framing.

@@ -49,6 +49,8 @@ impl RedbKv {
             opened => opened,
         }
         .map_err(|error| refused(&path, error))?;
+        // The file is synced by every commit, its name by this.
+        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("syncing the small state"))?;
         Ok(RedbKv { path, inner: Mutex::new(Inner { open: Some(open), position }) })
     }
 

@@ -20,7 +20,8 @@ use crate::{
 use std::path::Path;
 
 const MAGIC: [u8; 8] = *b"OBSCKPT\x01";
-const NAMES: [&str; 2] = ["checkpoint", "checkpoint.copy"];
+/// Both begin alike.
+pub(super) const NAMES: [&str; 2] = ["checkpoint", "checkpoint.copy"];
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Checkpoint {
@@ -36,6 +37,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Whether there was one.
+    pub fn is_written(&self) -> bool {
+        *self != Checkpoint::default()
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&self.runs_through.0.to_le_bytes());

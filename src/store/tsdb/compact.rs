@@ -78,11 +78,13 @@ impl Task {
 }
 
 impl Tsdb {
-    /// Seals all windows and merges whatever can be merged, due or not, and waits for it. `progress` tells how far it is
+    /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, and waits for it. `progress` tells how far it is
     /// and can end it early; nothing is lost then, and the next call goes on.
     pub fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         let shared = &*self.shared;
         shared.seal_where(|_| true)?;
+        // What is about to go would be written once more for nothing.
+        shared.drop_expired(shared.now_ms());
         let bytes = || shared.places.read().files.iter().map(|block| block.file_bytes()).sum();
         let mut done = Compacted { bytes_before: bytes(), ..Compacted::default() };
         let mut tasks = shared.all_tasks();

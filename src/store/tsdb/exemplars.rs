@@ -100,7 +100,8 @@ impl Exemplars {
         found.map(|(labels, list)| (labels.clone(), list)).collect()
     }
 
-    /// Writes the file where something was added since it was written last.
+    /// Writes the file where something was added since it was written last, and where there is none: one that is missing
+    /// beside a checkpoint was lost.
     pub fn save(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
         let ring: Vec<(Labels, Exemplar)> = {
             let mut held = self.held.lock();
@@ -132,11 +133,13 @@ impl Exemplars {
         })
     }
 
-    /// Takes over what the file has; `false` where it is damaged, then what is readable of it is not used.
-    pub fn load(&self, vfs: &dyn Vfs, directory: &Path) -> bool {
+    /// Takes over what the file has; `false` where it is damaged, then what is readable of it is not used, or where it
+    /// is missing although it was `written`.
+    pub fn load(&self, vfs: &dyn Vfs, directory: &Path, written: bool) -> bool {
+        self.held.lock().changed = true;
         let bytes = match vfs.read(&directory.join(NAME)) {
             Ok(bytes) => bytes,
-            Err(error) => return error.kind() == std::io::ErrorKind::NotFound,
+            Err(error) => return error.kind() == std::io::ErrorKind::NotFound && !written,
         };
         let Some(found) = decode(&bytes) else { return false };
         for (series, exemplar) in &found {
@@ -240,14 +243,14 @@ mod tests {
     fn a_damaged_file_is_told_apart_from_one_that_is_not_there() {
         let (vfs, directory) = (SimulatedVfs::default(), Path::new("/"));
         let kept = Exemplars::new(10);
-        assert!(kept.load(&vfs, directory));
+        assert!(kept.load(&vfs, directory, false));
         kept.push(&labels(1), &exemplar("a", 1.0, 5));
         kept.save(&vfs, directory).unwrap();
         let again = Exemplars::new(10);
-        assert!(again.load(&vfs, directory));
+        assert!(again.load(&vfs, directory, false));
         assert_eq!(again.count(), 1);
         vfs.corrupt(Path::new("/exemplars"), 12, 1);
-        assert!(!Exemplars::new(10).load(&vfs, directory));
+        assert!(!Exemplars::new(10).load(&vfs, directory, false));
     }
 
     #[test]

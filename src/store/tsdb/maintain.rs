@@ -275,8 +275,9 @@ impl Shared {
         let series = self.head.catalog.read().series().map(|(id, labels)| (id, labels.clone())).collect();
         let sealed = self.places.read().files.iter().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
         let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
-        checkpoint.save(&*self.options.vfs, &self.options.directory)?;
+        // Before the checkpoint: where there is one, there are exemplars beside it.
         self.exemplars.save(&*self.options.vfs, &self.options.directory)?;
+        checkpoint.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)
     }

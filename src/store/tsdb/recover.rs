@@ -2,11 +2,11 @@
 
 use super::{
     block::{Block, Damaged},
-    checkpoint::Checkpoint,
+    checkpoint::{self, Checkpoint},
     engine::{Places, Shared, TrustedTime, Tsdb},
     exemplars::{self, Exemplars},
     head::{Head, Moment, catalog::Catalog},
-    log::{self, LogOptions, Position, Record},
+    log::{self, Log, LogOptions, Position, Record},
     options::{Options, WINDOW_MS},
     record, report,
     run::{Run, RunEnd},
@@ -43,15 +43,17 @@ impl Tsdb {
         let damaged = Arc::new(Damaged::default());
         let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
         if damaged_copy {
-            tracing::warn!("A copy of the checkpoint is damaged; the other copy or the log is used.");
+            let path = options.directory.join(checkpoint::NAMES[0]);
+            tracing::warn!(path = %path.display(), "A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
         let FoundBlocks { files, named_max, unserved } = open_blocks(&options, &blocks, &damaged)?;
         damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
-        if !exemplars.load(&*vfs, &options.directory) {
-            tracing::warn!("The file of exemplars is damaged; those that the log has are kept.");
+        if !exemplars.load(&*vfs, &options.directory, checkpoint.is_written()) {
+            let path = options.directory.join("exemplars");
+            tracing::error!(path = %path.display(), "The exemplars are damaged or missing; those that the log has are kept.");
             damaged.add(1);
         }
 
@@ -69,6 +71,7 @@ impl Tsdb {
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
         let (log, stats) = opened.replay(Position(0), &mut |record| replay.record(record))?;
         damaged.add(replay.damaged + stats.damaged_records);
+        damaged.add(count_lost_state(&options, &state, &log));
         head.catalog.restored(replay.generation_max);
         let newest_file = files.iter().map(|file| file.footer.newest).max();
         let newest = head.bounds().map(|(_, newest)| newest).max(newest_file);
@@ -148,6 +151,21 @@ fn count_missing(options: &Options, checkpoint: &Checkpoint, blocks: &[Arc<Block
         tracing::error!(count, first_ms = first, "Windows that were on disk are not there any more, or not readable.");
     }
     missing.len() as u64
+}
+
+/// 1 where the log was given up further than the small state reaches, which is only done once it has been saved: it was
+/// lost, or moved aside as damaged.
+fn count_lost_state(options: &Options, state: &State, log: &Log) -> u64 {
+    // Without a segment nothing was given up, or more is lost than this.
+    let is_lost = log.stats().segments > 0 && state.durable_through() < log.begin();
+    if is_lost {
+        let path = options.directory.join("state");
+        tracing::error!(
+            path = %path.display(),
+            "The small state ends before the log begins: push groups, jobs and cursors that did not change since are lost."
+        );
+    }
+    u64::from(is_lost)
 }
 
 /// Makes the names of the directories durable that were just made: a synced file in a directory that a power cut takes

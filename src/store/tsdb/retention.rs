@@ -203,13 +203,13 @@ impl Shared {
                 }
             }
         }
-        for block in dropped {
-            block.dropped.store(true, Ordering::Release);
+        for block in &dropped {
             self.disk.dropped_by_size.fetch_add(1, Ordering::Relaxed);
             let size = format_bytes(block.file_bytes());
             tracing::warn!(path = %block.path.display(), size, "{reason}: the oldest block goes.");
-            self.disk.leaving.lock().push(Arc::downgrade(&block));
+            self.disk.leaving.lock().push(Arc::downgrade(block));
         }
+        self.let_go(dropped);
     }
 
     /// Drops blocks that are wholly past retention. The reference is our clock, the newest sample or the time that can
@@ -218,17 +218,35 @@ impl Shared {
         if !self.options.drops_blocks {
             return;
         }
-        let mut places = self.places.write();
-        let Some(oldest) = self.expiry(&places, now_ms) else { return };
-        places.files.retain(|block| {
-            let expired = block.footer.newest < oldest;
-            if expired {
-                block.dropped.store(true, Ordering::Release);
-                self.disk.dropped_by_time.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(path = %block.path.display(), "A block is past its retention and goes.");
-            }
-            !expired
-        });
+        let mut dropped = Vec::new();
+        {
+            let mut places = self.places.write();
+            let Some(oldest) = self.expiry(&places, now_ms) else { return };
+            places.files.retain(|block| {
+                let expired = block.footer.newest < oldest;
+                if expired {
+                    dropped.push(block.clone());
+                }
+                !expired
+            });
+        }
+        for block in &dropped {
+            self.disk.dropped_by_time.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(path = %block.path.display(), "A block is past its retention and goes.");
+        }
+        self.let_go(dropped);
+    }
+
+    /// Has the files of blocks removed that are not served any more, once nobody reads them. The checkpoint forgets them
+    /// first, so that the next start misses none.
+    fn let_go(&self, blocks: Vec<Arc<Block>>) {
+        if blocks.is_empty() {
+            return;
+        }
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(%error, "The checkpoint could not be written: the next start may count what goes now as missing.");
+        }
+        blocks.iter().for_each(|block| block.dropped.store(true, Ordering::Release));
     }
 
     /// Fails where the output of a merge of so many bytes may not fit: half the floor stays free.

@@ -28,6 +28,19 @@ pub(super) const NOW: i64 = 1_700_000_000_000;
 #[derive(Clone, Default)]
 pub(super) struct SharedKv(Arc<MemoryKv>);
 
+impl SharedKv {
+    /// The same content, for itself.
+    pub fn copy(&self) -> SharedKv {
+        let copy = MemoryKv::default();
+        let pairs = Tree::ALL.into_iter().flat_map(|tree| {
+            let pairs = self.0.load(tree).unwrap().into_iter();
+            pairs.map(move |(key, value)| StateChange { tree, key, value: Some(value) })
+        });
+        copy.apply(self.0.position(), &pairs.collect::<Vec<_>>()).unwrap();
+        SharedKv(Arc::new(copy))
+    }
+}
+
 impl Kv for SharedKv {
     fn load(&self, tree: Tree) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         self.0.load(tree)

@@ -2,12 +2,12 @@
 
 use super::{
     options::WINDOW_MS,
-    tests::{Bench, contents, labels, one_sample, time_of},
+    tests::{Bench, SharedKv, contents, labels, one_sample, time_of},
 };
 use crate::{
     model::{Labels, Samples},
     stdx::vfs::{Vfs, simulated::Random},
-    store::{Appendable, Queryable, RunChange, WriteBatch},
+    store::{Appendable, Queryable, RunChange, WriteBatch, kv::Kv},
 };
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ fn filled() -> Bench {
 
 fn all_files(bench: &Bench) -> Vec<PathBuf> {
     let mut files = [bench.files("/data/blocks"), bench.files("/data/log")].concat();
-    files.extend(["/data/checkpoint", "/data/checkpoint.copy"].map(PathBuf::from));
+    files.extend(["/data/checkpoint", "/data/checkpoint.copy", "/data/exemplars"].map(PathBuf::from));
     files
 }
 
@@ -82,7 +82,7 @@ fn damage_anywhere_costs_what_it_covered_and_is_counted() {
     let before = contents(&whole.open());
     let (mut random, mut damages, mut counted) = (Random(5), 0, 0);
     for trial in 0..400 {
-        let bench = Bench { vfs: whole.vfs.after_power_cut(0), ..Bench::new() };
+        let bench = Bench { vfs: whole.vfs.after_power_cut(0), kv: whole.kv.copy(), ..Bench::new() };
         let files = all_files(&bench);
         let file = &files[random.below(files.len() as u64) as usize];
         let length = bench.vfs.length(file).unwrap();
@@ -122,7 +122,7 @@ fn damage_anywhere_costs_what_it_covered_and_is_counted() {
 fn both_checkpoints_torn_and_windows_cut_short_still_open() {
     let whole = filled();
     for cut in [0, 1, 100, 176] {
-        let bench = Bench { vfs: whole.vfs.after_power_cut(0), ..Bench::new() };
+        let bench = Bench { vfs: whole.vfs.after_power_cut(0), kv: whole.kv.copy(), ..Bench::new() };
         for file in all_files(&bench).iter().filter(|file| !file.to_string_lossy().ends_with(".log")) {
             let file = bench.vfs.open(file, crate::stdx::vfs::OpenMode::ReadWrite).unwrap();
             file.set_len(file.len().unwrap().min(cut)).unwrap();
@@ -131,4 +131,22 @@ fn both_checkpoints_torn_and_windows_cut_short_still_open() {
         assert!(store.status(1).unwrap().damaged > 2);
         store.append(&one_sample(&store, 99, time_of(900), 1.0)).unwrap().ticket.wait_blocking().unwrap();
     }
+}
+
+#[test]
+fn what_is_missing_as_a_whole_is_counted() {
+    let whole = filled();
+    assert!(whole.files("/data/log").len() > 1 && whole.kv.position() > 0, "the log has been given up in part");
+    let damaged = |prepare: &dyn Fn(&mut Bench)| {
+        let mut bench = Bench { vfs: whole.vfs.after_power_cut(0), kv: whole.kv.copy(), ..Bench::new() };
+        prepare(&mut bench);
+        bench.open().status(1).unwrap().damaged
+    };
+    assert_eq!(damaged(&|_| {}), 0);
+    assert_eq!(damaged(&|bench| bench.kv = SharedKv::default()), 1, "the small state");
+    assert_eq!(damaged(&|bench| bench.vfs.remove(Path::new("/data/exemplars")).unwrap()), 1, "the exemplars");
+    let no_log = |bench: &mut Bench| {
+        bench.files("/data/log").iter().for_each(|path| bench.vfs.remove(path).unwrap());
+    };
+    assert!(damaged(&no_log) > 0, "the log");
 }

@@ -247,6 +247,33 @@ fn a_window_written_to_before_the_clock_was_set_back_is_sealed_all_the_same() {
     assert_eq!((values_of(&store, 0).len(), values_of(&store, 1).len()), (1, 1));
 }
 
+const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
+#[test]
+fn an_opening_after_the_clock_jumped_deletes_nothing() {
+    for jump_ms in [YEAR_MS, -YEAR_MS, -NOW] {
+        let bench = Bench::new();
+        let store = bench.open();
+        put(&store, 0, time_of(1), 1.0);
+        store.compact(&Default::default()).unwrap();
+        put(&store, 1, time_of(2), 2.0);
+        drop(store);
+        bench.clock.set(NOW + jump_ms);
+        let store = bench.open();
+        // A sample of its own time, as the scrape of the host would bring it at once.
+        put(&store, 2, NOW + jump_ms, 3.0);
+        let mut keeper = Keeper::new(store.shared.clone());
+        (0..3600).for_each(|_| keeper.tick());
+        store.compact(&Default::default()).unwrap();
+        assert_eq!((values_of(&store, 0), values_of(&store, 1)), (vec![1.0], vec![2.0]), "{jump_ms}");
+        bench.clock.set(NOW);
+        drop(store);
+        let store = bench.open();
+        let found = [0, 1, 2].map(|series| values_of(&store, series));
+        assert_eq!(found, [vec![1.0], vec![2.0], vec![3.0]], "{jump_ms}, and the clock put right");
+    }
+}
+
 #[test]
 fn an_id_is_not_given_to_another_series_after_its_record_was_lost() {
     let bench = Bench::new();

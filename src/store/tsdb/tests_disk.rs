@@ -78,6 +78,17 @@ fn above_the_bytes_allowed_the_oldest_blocks_go_and_never_what_is_live() {
 }
 
 #[test]
+fn what_was_dropped_for_room_is_not_missed_at_the_next_start() {
+    let mut bench = Bench::new();
+    let starts = blocks(&bench.open(), 5);
+    bench.bytes_max = 1;
+    bench.open().keep_room();
+    let store = bench.open();
+    assert!(first_sample(&store).is_none_or(|first| first >= starts[4]), "the old blocks are gone");
+    assert_eq!(store.shared.damaged.count(), 0);
+}
+
+#[test]
 fn a_part_of_the_disk_is_a_limit_as_well() {
     let mut bench = Bench::new();
     let starts = blocks(&bench.open(), 4);

@@ -26,7 +26,7 @@ fn fill(store: &Tsdb) {
     }
     let mut batch = WriteBatch::default();
     batch.push(store.series_id(&labels(1)).unwrap(), time_of(0), 1.0);
-    store.append(&batch).unwrap();
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
 }
 
 #[test]

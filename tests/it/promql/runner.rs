@@ -58,7 +58,7 @@ impl Runner {
                     Point::Value(value) => samples.push((timestamp, *value)),
                 }
             }
-            body.push(wire::Series { labels, samples });
+            body.push(wire::Series { labels, samples, exemplars: Vec::new() });
         }
         let answer = self.server().write(&wire::write_request(&body));
         assert_eq!(answer.status, 204, "loading: {answer}");

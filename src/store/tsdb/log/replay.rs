@@ -58,6 +58,13 @@ impl Opened {
         let headers = list.iter().map(|segment| self.header(*segment)).collect::<Result<Vec<_>, _>>()?;
         let mut scan = Scan { visit, stats: ReplayStats::default(), first_damage: None };
         let first = list.partition_point(|segment| segment.base <= from.0).saturating_sub(1);
+        if list.is_empty() && (HEADER_BYTES as u64 + 1..u64::MAX).contains(&self.options.kept_from.0) {
+            // The newest segment is never given up, and there was one.
+            tracing::error!(
+                "All segments of the log are missing: what was acknowledged since the last checkpoint is lost."
+            );
+            scan.stats.damaged_records += 1;
+        }
         scan.before(list.first(), headers.first().and_then(Option::as_ref), self.options.kept_from.0);
         let (mut end, mut intact) = (0, 0);
         let mut buffer = Vec::new();
