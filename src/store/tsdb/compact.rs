@@ -155,40 +155,54 @@ impl Shared {
         Ok(true)
     }
 
-    /// Spans that blocks may grow to, the largest first.
-    fn spans_ms(&self) -> impl Iterator<Item = i64> + '_ {
-        let allowed = |span: &i64| *span == WINDOW_MS || *span <= self.options.retention_ms / RETENTION_PART;
-        SPANS_MS.into_iter().rev().filter(allowed)
+    fn may_grow_to(&self, span_ms: i64) -> bool {
+        span_ms == WINDOW_MS || span_ms <= self.options.retention_ms / RETENTION_PART
     }
 
-    /// All blocks by the stretch of `span_ms` they lie in; larger ones are left out.
+    /// What could become one block of `span_ms`, by the start of its stretch. A merge takes all that is there, or its
+    /// result would count as newer than something older. So a stretch is left out within a larger block, and while a
+    /// window of it waits to be written.
     fn by_stretch(&self, span_ms: i64) -> BTreeMap<Timestamp, Vec<Arc<Block>>> {
         let mut stretches: BTreeMap<Timestamp, Vec<Arc<Block>>> = BTreeMap::new();
         let places = self.places.read();
         // Before the first stretch there is a piece of one, which stays in windows.
-        let stretch_of = |block: &Arc<Block>| block.footer.start.checked_sub(block.footer.start.rem_euclid(span_ms));
+        let stretch_of = |start: Timestamp| start.checked_sub(start.rem_euclid(span_ms));
         for block in places.files.iter().filter(|block| block.footer.span_ms <= span_ms) {
-            if let Some(stretch) = stretch_of(block) {
+            if let Some(stretch) = stretch_of(block.footer.start) {
                 stretches.entry(stretch).or_default().push(block.clone());
             }
         }
+        for frozen in &places.sealing {
+            stretch_of(frozen.window).and_then(|stretch| stretches.remove(&stretch));
+        }
+        for larger in places.files.iter().filter(|block| block.footer.span_ms > span_ms) {
+            stretches.retain(|start, _| *start < larger.footer.start || larger.footer.end() <= *start);
+        }
+        // Where retention has become shorter, blocks of a larger span than allowed take what comes late.
+        let is_that_large = |blocks: &[Arc<Block>]| blocks.iter().any(|block| block.footer.span_ms == span_ms);
+        stretches.retain(|_, blocks| self.may_grow_to(span_ms) || is_that_large(blocks));
         stretches
     }
 
     /// What can be merged at all.
     fn all_tasks(&self) -> Vec<Task> {
-        let Some(span_ms) = self.spans_ms().next() else { return Vec::new() };
-        let stretches = self.by_stretch(span_ms).into_iter();
         // One block alone is written again where its values are still packed as the head does it.
         let worth = |blocks: &Vec<Arc<Block>>| blocks.len() > 1 || blocks.iter().any(|block| block.footer.level == 0);
-        let tasks = stretches.filter(|(_, blocks)| worth(blocks));
-        tasks.map(|(start, blocks)| Task { target: MergeTarget { start, span_ms }, blocks }).collect()
+        let mut tasks = Vec::new();
+        for span_ms in SPANS_MS.into_iter().rev() {
+            let stretches = self.by_stretch(span_ms).into_iter().filter(|(_, blocks)| worth(blocks));
+            tasks.extend(stretches.map(|(start, blocks)| Task { target: MergeTarget { start, span_ms }, blocks }));
+            if self.may_grow_to(span_ms) {
+                break;
+            }
+        }
+        tasks
     }
 
     fn due_task(&self) -> Option<Task> {
         let now_ms = self.now_ms();
         let live: Vec<Timestamp> = self.head.windows(now_ms).iter().map(|window| window.window).collect();
-        for span_ms in self.spans_ms() {
+        for span_ms in SPANS_MS.into_iter().rev() {
             for (start, blocks) in self.by_stretch(span_ms) {
                 let end = start.saturating_add(span_ms);
                 let over = end.saturating_add(self.options.quiet_ms) <= now_ms;

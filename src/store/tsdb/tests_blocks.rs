@@ -1,0 +1,89 @@
+//! Blocks that come, merge and go while samples are late, writes fail and the store stops.
+
+use super::{
+    options::WINDOW_MS,
+    tests::{Bench, NOW, labels, one_sample, values_of},
+    *,
+};
+use crate::{
+    model::Timestamp,
+    store::{Appendable, Conflict, Queryable, WriteBatch},
+};
+use std::sync::Arc;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+/// The beginning of five days that are over, and one block.
+const FIVE_DAYS: Timestamp = (NOW / (5 * DAY_MS) - 2) * 5 * DAY_MS;
+
+fn write(store: &Tsdb, conflict: Conflict, series: usize, at: Timestamp, value: f64) {
+    let batch = WriteBatch { conflict, ..one_sample(store, series, at, value) };
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+}
+
+/// Enough samples that what comes later is small beside them; series 0 has 1.0 at the beginning of each window of the
+/// first day.
+fn fill(store: &Tsdb) {
+    let mut batch = WriteBatch::default();
+    for series in 1..300 {
+        let id = store.series_id(&labels(series)).unwrap();
+        (0..40).for_each(|at| batch.push(id, FIVE_DAYS + at * 60_000, ((at + series as i64) as f64).sqrt()));
+    }
+    let first = store.series_id(&labels(0)).unwrap();
+    (0..12).for_each(|window| batch.push(first, FIVE_DAYS + window * WINDOW_MS, 1.0));
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+}
+
+#[test]
+fn samples_that_overwrite_those_of_a_large_block_still_do_when_late_blocks_are_merged() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 1);
+    for window in 0..6 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.seal_all().unwrap();
+    let expected = [[2.0; 6], [1.0; 6]].concat();
+    assert_eq!(values_of(&store, 0), expected);
+    store.shared.compact_due().unwrap();
+    assert_eq!(values_of(&store, 0), expected);
+}
+
+#[test]
+fn late_samples_of_a_block_larger_than_retention_now_allows_are_merged_into_it() {
+    let mut bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    drop(store);
+    bench.retention_ms = 20 * DAY_MS;
+    let store = bench.open();
+    for window in 0..6 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 1);
+    assert_eq!(values_of(&store, 0), [[2.0; 6], [1.0; 6]].concat());
+}
+
+#[test]
+fn a_window_that_waits_to_be_written_stays_newer_than_what_is_merged_meanwhile() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let late = |store: &Tsdb, value| write(store, Conflict::Refuse, 0, FIVE_DAYS, value);
+    late(&store, 1.0);
+    store.seal_all().unwrap();
+    late(&store, 9.0);
+    bench.vfs.break_down();
+    assert!(store.shared.seal(FIVE_DAYS).is_err());
+    bench.vfs.heal();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + WINDOW_MS, 2.0);
+    store.shared.seal(FIVE_DAYS + WINDOW_MS).unwrap();
+    assert_eq!(values_of(&store, 0), [1.0, 2.0]);
+    store.shared.compact_due().unwrap();
+    store.seal_all().unwrap();
+    assert_eq!(values_of(&store, 0), [1.0, 2.0]);
+    store.shared.compact_due().unwrap();
+    assert_eq!((values_of(&store, 0), store.status(1).unwrap().window_files), (vec![1.0, 2.0], 1));
+}
