@@ -19,7 +19,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::{
         Arc,
@@ -125,17 +125,11 @@ fn open_blocks(
 
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
 fn count_missing(options: &Options, checkpoint: &Checkpoint, blocks: &[Arc<Block>]) -> u64 {
-    let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
-    for (window, through) in blocks.iter().flat_map(|block| block.windows()) {
-        let held = sealed.entry(window).or_default();
-        *held = (*held).max(through);
-    }
+    let sealed: HashSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
     let oldest = options.clock.now_ms().saturating_sub(options.retention_ms);
-    let is_missing = |(window, through): &&(Timestamp, Position)| {
-        *window >= oldest && sealed.get(window).is_none_or(|held| held < through)
-    };
-    let missing: Vec<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
-    if let Some(first) = missing.iter().min() {
+    let is_missing = |named: &&(Timestamp, Position)| named.0 >= oldest && !sealed.contains(named);
+    let missing: BTreeSet<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
+    if let Some(first) = missing.first() {
         let count = missing.len();
         tracing::error!(count, first_ms = first, "Windows that were on disk are not there any more, or not readable.");
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     model::Timestamp,
+    stdx::vfs::Vfs,
     store::{Appendable, Conflict, Queryable, WriteBatch},
 };
 use std::sync::Arc;
@@ -86,4 +87,54 @@ fn a_window_that_waits_to_be_written_stays_newer_than_what_is_merged_meanwhile()
     assert_eq!(values_of(&store, 0), [1.0, 2.0]);
     store.shared.compact_due().unwrap();
     assert_eq!((values_of(&store, 0), store.status(1).unwrap().window_files), (vec![1.0, 2.0], 1));
+}
+
+#[test]
+fn a_merged_block_that_could_not_be_put_in_place_takes_nothing_back_later() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    // Each call of a merge fails in turn, also those after it has its name, until none is left to fail.
+    let mut value = 1.0;
+    for call in 0.. {
+        bench.vfs.fail(bench.vfs.calls() + call, 1);
+        let merged = store.shared.compact_due();
+        bench.vfs.heal();
+        if merged.is_ok() {
+            assert!(call > 5, "{call}");
+            break;
+        }
+        value += 1.0;
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS, value);
+        store.seal_all().unwrap();
+    }
+    assert_eq!(values_of(&store, 0), [value, 1.0]);
+    drop(store);
+    assert_eq!(values_of(&bench.open(), 0), [value, 1.0]);
+}
+
+#[test]
+fn a_block_that_could_not_be_read_for_a_while_is_not_taken_for_a_left_over() {
+    let bench = Bench::new();
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 1.0);
+    // So much that the log's segment goes.
+    (0..200).for_each(|at| write(&store, Conflict::Refuse, 1, FIVE_DAYS + at, 1.0));
+    store.seal_all().unwrap();
+    drop(store);
+    let file = bench.files("/data/blocks").remove(0);
+    let footers = [20, bench.vfs.length(&file).unwrap() as usize - 30];
+    footers.iter().for_each(|at| bench.vfs.corrupt(&file, *at, 1));
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 1, 2.0);
+    store.seal_all().unwrap();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 2, 3.0);
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(values_of(&store, 0), [2.0, 3.0]);
+    drop(store);
+    footers.iter().for_each(|at| bench.vfs.corrupt(&file, *at, 1));
+    assert_eq!(values_of(&bench.open(), 0), [1.0, 2.0, 3.0]);
 }
