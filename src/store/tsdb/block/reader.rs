@@ -193,7 +193,8 @@ impl Block {
     pub fn place(&self, series: u32) -> Place {
         let entry: Option<SeriesEntry> = self.table().get(series as usize);
         let overwrites = entry.is_some_and(|entry| entry.overwrites());
-        Place { start: self.footer.start, end: self.footer.end(), overwrites, generation: self.footer.sealed_through.0 }
+        let Footer { start, sealed_through, level, .. } = self.footer;
+        Place { start, end: self.footer.end(), overwrites, generation: sealed_through.0, level }
     }
 
     fn record(&self, series: u32) -> Option<&[u8]> {
