@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,9 @@ const FAILED_TICKS: u64 = 40;
 const BLOCKS_MAX: usize = 16;
 /// Late samples wait this long for more of them before a large block is written again for their sake.
 const LATE_WAIT_MS: i64 = 6 * 3_600_000;
+/// Blocks that became too many wait this long: samples that trickle into all windows of a stretch make so many within
+/// minutes, again and again, and each time a large block would be written for them.
+const CROWDED_WAIT_MS: i64 = 3_600_000;
 /// A merge is worth it at once where what is added is at least this part of what is written again.
 const GROWTH_PART: u64 = 4;
 
@@ -42,6 +45,8 @@ pub(super) struct Compaction {
     /// Held while one merge runs.
     turn: Mutex<()>,
     running: Mutex<Option<Arc<Progress>>>,
+    /// The store is stopping: no merge begins any more.
+    stopping: AtomicBool,
     pub merges: AtomicU64,
     pub failures: AtomicU64,
     pub bytes_written: AtomicU64,
@@ -89,30 +94,42 @@ pub(super) fn start(shared: Arc<Shared>) -> Result<Ticker, StoreError> {
         move || {
             if wait > 0 {
                 wait -= 1;
-            } else if let Err(error) = shared.compact_due() {
-                wait = FAILED_TICKS;
-                shared.compaction.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "Blocks could not be merged; they stay as they are and are tried again.");
+                return;
+            }
+            // Until it is known to have gone well: a panic is a failure too.
+            wait = FAILED_TICKS;
+            match shared.compact_due() {
+                Ok(()) => wait = 0,
+                Err(error) => {
+                    shared.compaction.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, "Blocks could not be merged; they stay as they are and are tried again.");
+                }
             }
         }
     })
 }
 
 impl Shared {
-    /// Merges what is due until nothing is.
+    /// Merges what is due until nothing is. What fails is left for the next time and does not keep the rest from being
+    /// merged: the disk may be too small for five days and have room for one.
     pub fn compact_due(&self) -> Result<(), StoreError> {
-        while let Some(task) = self.due_task() {
-            let progress = Arc::new(Progress::default());
-            let merged = self.merge(&task, &progress)?;
-            if !merged {
-                break;
+        let (mut failed, mut result) = (Vec::new(), Ok(()));
+        while let Some(task) = self.due_task(&failed) {
+            match self.merge(&task, &Arc::default()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    failed.push(task.target);
+                    result = result.and(Err(error));
+                }
             }
         }
-        Ok(())
+        result
     }
 
-    /// Ends the merge that is running.
+    /// Ends the merge that is running, and lets none begin any more.
     pub fn cancel_compaction(&self) {
+        self.compaction.stopping.store(true, Ordering::SeqCst);
         if let Some(progress) = &*self.compaction.running.lock() {
             progress.cancelled.store(true, Ordering::Relaxed);
         }
@@ -130,6 +147,11 @@ impl Shared {
             return Ok(true);
         }
         *self.compaction.running.lock() = Some(progress.clone());
+        // Asked when it can be seen running: who stops either finds it there or has said so before.
+        if self.compaction.stopping.load(Ordering::SeqCst) {
+            *self.compaction.running.lock() = None;
+            return Ok(false);
+        }
         let vfs = &self.options.vfs;
         let written = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress);
         *self.compaction.running.lock() = None;
@@ -199,19 +221,20 @@ impl Shared {
         tasks
     }
 
-    fn due_task(&self) -> Option<Task> {
+    fn due_task(&self, failed: &[MergeTarget]) -> Option<Task> {
         let now_ms = self.now_ms();
         let live: Vec<Timestamp> = self.head.windows(now_ms).iter().map(|window| window.window).collect();
         for span_ms in SPANS_MS.into_iter().rev() {
             for (start, blocks) in self.by_stretch(span_ms) {
+                let target = MergeTarget { start, span_ms };
                 let end = start.saturating_add(span_ms);
                 let over = end.saturating_add(self.options.quiet_ms) <= now_ms;
                 let is_live = live.iter().any(|window| (start..end).contains(window));
                 let quiet = over && !is_live || blocks.len() >= BLOCKS_MAX;
                 // Within a window a few blocks are as good as one, and the day takes them all.
                 let count_min = if span_ms == WINDOW_MS { 4 } else { 2 };
-                if quiet && blocks.len() >= count_min && self.is_worth_it(&blocks) {
-                    return Some(Task { target: MergeTarget { start, span_ms }, blocks });
+                if quiet && blocks.len() >= count_min && self.is_worth_it(&blocks) && !failed.contains(&target) {
+                    return Some(Task { target, blocks });
                 }
             }
         }
@@ -222,7 +245,9 @@ impl Shared {
         let largest = blocks.iter().map(|block| block.file_bytes()).max().unwrap_or_default();
         let others = blocks.iter().map(|block| block.file_bytes()).sum::<u64>() - largest;
         let elapsed_ms = self.options.clock.elapsed_ms();
-        let waited = blocks.iter().all(|block| elapsed_ms - block.opened_ms >= LATE_WAIT_MS);
-        others >= largest / GROWTH_PART || blocks.len() >= BLOCKS_MAX || waited
+        let since_ms = |block: &Arc<Block>| elapsed_ms - block.opened_ms;
+        let waited = blocks.iter().all(|block| since_ms(block) >= LATE_WAIT_MS);
+        let crowded = blocks.len() >= BLOCKS_MAX && blocks.iter().any(|block| since_ms(block) >= CROWDED_WAIT_MS);
+        others >= largest / GROWTH_PART || crowded || waited
     }
 }

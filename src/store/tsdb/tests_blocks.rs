@@ -138,3 +138,49 @@ fn a_block_that_could_not_be_read_for_a_while_is_not_taken_for_a_left_over() {
     footers.iter().for_each(|at| bench.vfs.corrupt(&file, *at, 1));
     assert_eq!(values_of(&bench.open(), 0), [1.0, 2.0, 3.0]);
 }
+
+#[test]
+fn a_merge_that_fails_does_not_keep_others_from_being_done() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS - DAY_MS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    bench.vfs.fail(bench.vfs.calls(), 1);
+    assert!(store.shared.compact_due().is_err());
+    bench.vfs.heal();
+    assert_eq!(store.status(1).unwrap().window_files, 2, "a day of the first five, and the second five");
+}
+
+#[test]
+fn no_merge_begins_while_the_store_stops() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    // As happens between two merges: there is none to end.
+    store.shared.cancel_compaction();
+    store.shared.compact_due().unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 2);
+}
+
+#[test]
+fn a_large_block_is_not_written_again_at_once_for_samples_that_trickle_into_all_its_windows() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    for window in 0..20 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.seal_all().unwrap();
+    store.shared.compact_due().unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 21);
+    bench.clock.advance(3_600_000);
+    store.shared.compact_due().unwrap();
+    assert_eq!((store.status(1).unwrap().window_files, values_of(&store, 0)), (1, vec![2.0; 20]));
+}
