@@ -50,17 +50,19 @@ impl Tsdb {
         damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
-        if !exemplars.load(&*vfs, &options.directory) {
+        let exemplars_through = exemplars.load(&*vfs, &options.directory).unwrap_or_else(|| {
             tracing::warn!("The file of exemplars is damaged; those that the log has are kept.");
             damaged.add(1);
-        }
+            Position::default()
+        });
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
         let kept_from = checkpoint.kept_from;
-        let mut replay = Replay::new(&head, (&state, &exemplars), &files, checkpoint, options.clock.now_ms());
+        let mut replay = Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
-        let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
+        let durable = [replay.runs_through, state.durable_through(), exemplars_through];
+        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options.directory)?;
@@ -152,6 +154,8 @@ struct Replay<'a> {
     head: &'a Head,
     state: &'a State,
     exemplars: &'a Exemplars,
+    /// Exemplars in records before this are in their file, or have made room since.
+    exemplars_through: Position,
     /// Samples of a window in records before this are in its file.
     sealed: HashMap<Timestamp, Position>,
     runs_through: Position,
@@ -167,7 +171,7 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(
         head: &'a Head,
-        (state, exemplars): (&'a State, &'a Exemplars),
+        (state, exemplars, exemplars_through): (&'a State, &'a Exemplars, Position),
         files: &[Arc<Block>],
         checkpoint: Checkpoint,
         now_ms: i64,
@@ -186,6 +190,7 @@ impl<'a> Replay<'a> {
             head,
             state,
             exemplars,
+            exemplars_through,
             sealed,
             runs_through,
             now_ms,
@@ -234,6 +239,7 @@ impl<'a> Replay<'a> {
                 self.layouts.insert(number, ids);
             }),
             record::BATCH => self.batch(record.position, record.payload),
+            record::EXEMPLARS if record.position < self.exemplars_through => Some(()),
             record::EXEMPLARS => exemplars::take_record(record.payload).map(|found| {
                 // What the file has already does not follow itself.
                 found.iter().for_each(|(series, exemplar)| _ = self.exemplars.push(series, exemplar));
