@@ -269,14 +269,14 @@ mod tests {
         let open = || crate::store::tsdb::Tsdb::open_with(options.clone(), Box::new(bench.kv.clone())).unwrap();
         let found = |store: &crate::store::tsdb::Tsdb| store.exemplars(TimeRange::ALL, &[Vec::new()]).unwrap();
         let store = open();
-        for series in 1..4 {
+        for (series, at) in [(1, NOW), (2, NOW), (2, NOW + 1)] {
             let id = store.series_id(&labels(series)).unwrap();
-            let exemplars = vec![(id, exemplar("a", 1.0, NOW))];
+            let exemplars = vec![(id, exemplar("a", 1.0, at))];
             let batch = WriteBatch { exemplars, ..WriteBatch::default() };
             store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
         }
         let before = found(&store);
-        assert_eq!(before.iter().map(|(labels, _)| labels.clone()).collect::<Vec<_>>(), [labels(3), labels(2)]);
+        assert_eq!(before, [(labels(2), vec![exemplar("a", 1.0, NOW), exemplar("a", 1.0, NOW + 1)])]);
         store.seal_all().unwrap();
         drop(store);
         assert_eq!(found(&open()), before);
