@@ -221,7 +221,10 @@ impl Block {
     fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
         let decode = || {
             let entry: ClockEntry = Table(self.part(Part::Clocks)).get(number as usize)?;
-            take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)
+            let ticks = take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)?;
+            // Ticks ascend: where the last lies within the block, so do all.
+            let last = i64::from(*ticks.last()?);
+            (last < self.footer.span_ms && self.footer.start.checked_add(last).is_some()).then_some(ticks)
         };
         let decoded = cache.0.get(number as usize)?.get_or_init(|| decode().unwrap_or_default());
         (!decoded.is_empty()).then_some(decoded)
