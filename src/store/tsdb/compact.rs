@@ -36,6 +36,9 @@ const FAILED_TICKS: u64 = 40;
 const BLOCKS_MAX: usize = 16;
 /// Late samples wait this long for more of them before a large block is written again for their sake.
 const LATE_WAIT_MS: i64 = 6 * 3_600_000;
+/// Blocks that became too many wait this long: samples that trickle into all windows of a stretch make so many within
+/// minutes, again and again, and each time a large block would be written for them.
+const CROWDED_WAIT_MS: i64 = 3_600_000;
 /// A merge is worth it at once where what is added is at least this part of what is written again.
 const GROWTH_PART: u64 = 4;
 
@@ -47,6 +50,8 @@ pub(super) struct Compaction {
     running: Mutex<Option<Arc<Progress>>>,
     /// The last merge did not begin, because its output might not have fitted on the disk.
     pub postponed: AtomicBool,
+    /// The store is stopping: no merge begins any more.
+    stopping: AtomicBool,
     pub merges: AtomicU64,
     pub failures: AtomicU64,
     pub bytes_written: AtomicU64,
@@ -107,40 +112,53 @@ pub(super) fn start(shared: Arc<Shared>) -> Result<Ticker, StoreError> {
         move || {
             if wait > 0 {
                 wait -= 1;
-            } else if let Err(error) = shared.compact_due() {
-                wait = FAILED_TICKS;
-                shared.compaction.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "Blocks could not be merged; they stay as they are and are tried again.");
+                return;
+            }
+            // Until it is known to have gone well: a panic is a failure too.
+            wait = FAILED_TICKS;
+            match shared.compact_due() {
+                Ok(()) => wait = 0,
+                Err(error) => {
+                    shared.compaction.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, "Blocks could not be merged; they stay as they are and are tried again.");
+                }
             }
         }
     })
 }
 
 impl Shared {
-    /// Merges what is due until nothing is.
+    /// Merges what is due until nothing is. What fails is left for the next time and does not keep the rest from being
+    /// merged: the disk may be too small for five days and have room for one.
     pub fn compact_due(&self) -> Result<(), StoreError> {
-        while let Some(task) = self.due_task() {
-            let postponed = matches!(self.check_room(task.bytes()), Err(StoreError::NoRoom { .. }));
-            if self.compaction.postponed.swap(postponed, Ordering::Relaxed) != postponed {
-                match postponed {
-                    true => tracing::warn!("Blocks are not merged while the disk may be too small for the result."),
-                    false => tracing::info!("Blocks are merged again: the disk has room."),
+        let (mut failed, mut result, mut postponed) = (Vec::new(), Ok(()), false);
+        while let Some(task) = self.due_task(&failed) {
+            if matches!(self.check_room(task.bytes()), Err(StoreError::NoRoom { .. })) {
+                failed.push(task.target);
+                postponed = true;
+                continue;
+            }
+            match self.merge(&task, &Arc::default()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    failed.push(task.target);
+                    result = result.and(Err(error));
                 }
             }
-            if postponed {
-                break;
-            }
-            let progress = Arc::new(Progress::default());
-            let merged = self.merge(&task, &progress)?;
-            if !merged {
-                break;
+        }
+        if self.compaction.postponed.swap(postponed, Ordering::Relaxed) != postponed {
+            match postponed {
+                true => tracing::warn!("Blocks are not merged while the disk may be too small for the result."),
+                false => tracing::info!("Blocks are merged again: the disk has room."),
             }
         }
-        Ok(())
+        result
     }
 
-    /// Ends the merge that is running.
+    /// Ends the merge that is running, and lets none begin any more.
     pub fn cancel_compaction(&self) {
+        self.compaction.stopping.store(true, Ordering::SeqCst);
         if let Some(progress) = &*self.compaction.running.lock() {
             progress.cancelled.store(true, Ordering::Relaxed);
         }
@@ -158,6 +176,11 @@ impl Shared {
             return Ok(true);
         }
         *self.compaction.running.lock() = Some(progress.clone());
+        // Asked when it can be seen running: who stops either finds it there or has said so before.
+        if self.compaction.stopping.load(Ordering::SeqCst) {
+            *self.compaction.running.lock() = None;
+            return Ok(false);
+        }
         let vfs = &self.options.vfs;
         let written = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress);
         *self.compaction.running.lock() = None;
@@ -183,49 +206,64 @@ impl Shared {
         Ok(true)
     }
 
-    /// Spans that blocks may grow to, the largest first.
-    fn spans_ms(&self) -> impl Iterator<Item = i64> + '_ {
-        let allowed = |span: &i64| *span == WINDOW_MS || *span <= self.options.retention_ms / RETENTION_PART;
-        SPANS_MS.into_iter().rev().filter(allowed)
+    fn may_grow_to(&self, span_ms: i64) -> bool {
+        span_ms == WINDOW_MS || span_ms <= self.options.retention_ms / RETENTION_PART
     }
 
-    /// All blocks by the stretch of `span_ms` they lie in; larger ones are left out.
+    /// What could become one block of `span_ms`, by the start of its stretch. A merge takes all that is there, or its
+    /// result would count as newer than something older. So a stretch is left out within a larger block, and while a
+    /// window of it waits to be written.
     fn by_stretch(&self, span_ms: i64) -> BTreeMap<Timestamp, Vec<Arc<Block>>> {
         let mut stretches: BTreeMap<Timestamp, Vec<Arc<Block>>> = BTreeMap::new();
         let places = self.places.read();
         // Before the first stretch there is a piece of one, which stays in windows.
-        let stretch_of = |block: &Arc<Block>| block.footer.start.checked_sub(block.footer.start.rem_euclid(span_ms));
+        let stretch_of = |start: Timestamp| start.checked_sub(start.rem_euclid(span_ms));
         for block in places.files.iter().filter(|block| block.footer.span_ms <= span_ms) {
-            if let Some(stretch) = stretch_of(block) {
+            if let Some(stretch) = stretch_of(block.footer.start) {
                 stretches.entry(stretch).or_default().push(block.clone());
             }
         }
+        for frozen in &places.sealing {
+            stretch_of(frozen.window).and_then(|stretch| stretches.remove(&stretch));
+        }
+        for larger in places.files.iter().filter(|block| block.footer.span_ms > span_ms) {
+            stretches.retain(|start, _| *start < larger.footer.start || larger.footer.end() <= *start);
+        }
+        // Where retention has become shorter, blocks of a larger span than allowed take what comes late.
+        let is_that_large = |blocks: &[Arc<Block>]| blocks.iter().any(|block| block.footer.span_ms == span_ms);
+        stretches.retain(|_, blocks| self.may_grow_to(span_ms) || is_that_large(blocks));
         stretches
     }
 
     /// What can be merged at all.
     fn all_tasks(&self) -> Vec<Task> {
-        let Some(span_ms) = self.spans_ms().next() else { return Vec::new() };
-        let stretches = self.by_stretch(span_ms).into_iter();
         // One block alone is written again where its values are still packed as the head does it.
         let worth = |blocks: &Vec<Arc<Block>>| blocks.len() > 1 || blocks.iter().any(|block| block.footer.level == 0);
-        let tasks = stretches.filter(|(_, blocks)| worth(blocks));
-        tasks.map(|(start, blocks)| Task { target: MergeTarget { start, span_ms }, blocks }).collect()
+        let mut tasks = Vec::new();
+        for span_ms in SPANS_MS.into_iter().rev() {
+            let stretches = self.by_stretch(span_ms).into_iter().filter(|(_, blocks)| worth(blocks));
+            tasks.extend(stretches.map(|(start, blocks)| Task { target: MergeTarget { start, span_ms }, blocks }));
+            if self.may_grow_to(span_ms) {
+                break;
+            }
+        }
+        tasks
     }
 
-    fn due_task(&self) -> Option<Task> {
+    fn due_task(&self, failed: &[MergeTarget]) -> Option<Task> {
         let now_ms = self.now_ms();
         let live: Vec<Timestamp> = self.head.windows(now_ms).iter().map(|window| window.window).collect();
-        for span_ms in self.spans_ms() {
+        for span_ms in SPANS_MS.into_iter().rev() {
             for (start, blocks) in self.by_stretch(span_ms) {
+                let target = MergeTarget { start, span_ms };
                 let end = start.saturating_add(span_ms);
                 let over = end.saturating_add(self.options.quiet_ms) <= now_ms;
                 let is_live = live.iter().any(|window| (start..end).contains(window));
                 let quiet = over && !is_live || blocks.len() >= BLOCKS_MAX;
                 // Within a window a few blocks are as good as one, and the day takes them all.
                 let count_min = if span_ms == WINDOW_MS { 4 } else { 2 };
-                if quiet && blocks.len() >= count_min && self.is_worth_it(&blocks) {
-                    return Some(Task { target: MergeTarget { start, span_ms }, blocks });
+                if quiet && blocks.len() >= count_min && self.is_worth_it(&blocks) && !failed.contains(&target) {
+                    return Some(Task { target, blocks });
                 }
             }
         }
@@ -236,7 +274,9 @@ impl Shared {
         let largest = blocks.iter().map(|block| block.file_bytes()).max().unwrap_or_default();
         let others = blocks.iter().map(|block| block.file_bytes()).sum::<u64>() - largest;
         let elapsed_ms = self.options.clock.elapsed_ms();
-        let waited = blocks.iter().all(|block| elapsed_ms - block.opened_ms >= LATE_WAIT_MS);
-        others >= largest / GROWTH_PART || blocks.len() >= BLOCKS_MAX || waited
+        let since_ms = |block: &Arc<Block>| elapsed_ms - block.opened_ms;
+        let waited = blocks.iter().all(|block| since_ms(block) >= LATE_WAIT_MS);
+        let crowded = blocks.len() >= BLOCKS_MAX && blocks.iter().any(|block| since_ms(block) >= CROWDED_WAIT_MS);
+        others >= largest / GROWTH_PART || crowded || waited
     }
 }

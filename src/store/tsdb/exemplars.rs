@@ -3,7 +3,10 @@
 //! They are in the log as batches are. What the log gives up is in a file of its own, written with each checkpoint;
 //! `docs/formats/exemplars.md` describes it.
 
-use super::record::{push_series, take_series};
+use super::{
+    log::Position,
+    record::{push_series, take_series},
+};
 use crate::{
     model::{Exemplar, Labels, Matcher, TimeRange},
     stdx::{
@@ -101,8 +104,8 @@ impl Exemplars {
     }
 
     /// Writes the file where something was added since it was written last, and where there is none: one that is missing
-    /// beside a checkpoint was lost.
-    pub fn save(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
+    /// beside a checkpoint was lost. All that the log has before `through` was added before this is called.
+    pub fn save(&self, vfs: &dyn Vfs, directory: &Path, through: Position) -> Result<(), StoreError> {
         let ring: Vec<(Labels, Exemplar)> = {
             let mut held = self.held.lock();
             if !std::mem::take(&mut held.changed) {
@@ -111,6 +114,7 @@ impl Exemplars {
             held.ring.iter().cloned().collect()
         };
         let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&through.0.to_le_bytes());
         for (series, exemplar) in &ring {
             push_slice(&mut bytes, series.as_bytes());
             push_exemplar(&mut bytes, exemplar);
@@ -133,35 +137,40 @@ impl Exemplars {
         })
     }
 
-    /// Takes over what the file has; `false` where it is damaged, then what is readable of it is not used, or where it
-    /// is missing although it was `written`.
-    pub fn load(&self, vfs: &dyn Vfs, directory: &Path, written: bool) -> bool {
-        self.held.lock().changed = true;
+    /// Takes over what the file has, and gives the position that records of the log must have to be newer; `None` where
+    /// it is damaged, then what is readable of it is not used, or where it is missing although it was `written`.
+    pub fn load(&self, vfs: &dyn Vfs, directory: &Path, written: bool) -> Option<Position> {
         let bytes = match vfs.read(&directory.join(NAME)) {
-            Ok(bytes) => bytes,
-            Err(error) => return error.kind() == std::io::ErrorKind::NotFound && !written,
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !written => {
+                self.held.lock().changed = true;
+                return Some(Position::default());
+            }
+            Err(_) => None,
         };
-        let Some(found) = decode(&bytes) else { return false };
-        for (series, exemplar) in &found {
+        let found = bytes.as_deref().and_then(decode);
+        for (series, exemplar) in found.iter().flat_map(|(_, listed)| listed) {
             self.push(series, exemplar);
         }
-        self.held.lock().changed = false;
-        true
+        // A damaged one is written again although nothing is added.
+        self.held.lock().changed = found.is_none();
+        found.map(|(through, _)| through)
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<(Labels, Exemplar)>> {
+fn decode(bytes: &[u8]) -> Option<(Position, Vec<(Labels, Exemplar)>)> {
     let (body, mut tail) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if crc32c::crc32c(body) != u32::from_le_bytes(take_array(&mut tail)?) {
         return None;
     }
     let mut input = body.strip_prefix(&MAGIC)?;
+    let through = Position(u64::from_le_bytes(take_array(&mut input)?));
     let mut found = Vec::new();
     while !input.is_empty() {
         let series = Labels::from_bytes(take_slice(&mut input)?).ok()?;
         found.push((series, take_exemplar(&mut input)?));
     }
-    Some(found)
+    Some((through, found))
 }
 
 fn push_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
@@ -243,14 +252,37 @@ mod tests {
     fn a_damaged_file_is_told_apart_from_one_that_is_not_there() {
         let (vfs, directory) = (SimulatedVfs::default(), Path::new("/"));
         let kept = Exemplars::new(10);
-        assert!(kept.load(&vfs, directory, false));
+        assert_eq!(kept.load(&vfs, directory, false), Some(Position(0)));
         kept.push(&labels(1), &exemplar("a", 1.0, 5));
-        kept.save(&vfs, directory).unwrap();
+        kept.save(&vfs, directory, Position(7)).unwrap();
         let again = Exemplars::new(10);
-        assert!(again.load(&vfs, directory, false));
-        assert_eq!(again.count(), 1);
+        assert_eq!((again.load(&vfs, directory, true), again.count()), (Some(Position(7)), 1));
         vfs.corrupt(Path::new("/exemplars"), 12, 1);
-        assert!(!Exemplars::new(10).load(&vfs, directory, false));
+        let damaged = Exemplars::new(10);
+        assert_eq!((damaged.load(&vfs, directory, true), damaged.count()), (None, 0));
+        damaged.save(&vfs, directory, Position(9)).unwrap();
+        assert_eq!(Exemplars::new(10).load(&vfs, directory, true), Some(Position(9)), "written again");
+    }
+
+    #[test]
+    fn an_exemplar_that_made_room_does_not_come_back_at_a_restart() {
+        let bench = Bench::new();
+        let mut options = bench.options();
+        options.exemplars_max = 2;
+        let open = || crate::store::tsdb::Tsdb::open_with(options.clone(), Box::new(bench.kv.clone())).unwrap();
+        let found = |store: &crate::store::tsdb::Tsdb| store.exemplars(TimeRange::ALL, &[Vec::new()]).unwrap();
+        let store = open();
+        for (series, at) in [(1, NOW), (2, NOW), (2, NOW + 1)] {
+            let id = store.series_id(&labels(series)).unwrap();
+            let exemplars = vec![(id, exemplar("a", 1.0, at))];
+            let batch = WriteBatch { exemplars, ..WriteBatch::default() };
+            store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+        }
+        let before = found(&store);
+        assert_eq!(before, [(labels(2), vec![exemplar("a", 1.0, NOW), exemplar("a", 1.0, NOW + 1)])]);
+        store.seal_all().unwrap();
+        drop(store);
+        assert_eq!(found(&open()), before);
     }
 
     #[test]

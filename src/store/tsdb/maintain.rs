@@ -276,7 +276,7 @@ impl Shared {
         let sealed = self.places.read().files.iter().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
         let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
         // Before the checkpoint: where there is one, there are exemplars beside it.
-        self.exemplars.save(&*self.options.vfs, &self.options.directory)?;
+        self.exemplars.save(&*self.options.vfs, &self.options.directory, self.log.end())?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)

@@ -34,6 +34,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_blocks;
+#[cfg(test)]
 mod tests_damage;
 #[cfg(test)]
 mod tests_defects;

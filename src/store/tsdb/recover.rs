@@ -19,7 +19,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::{
         Arc,
@@ -51,20 +51,23 @@ impl Tsdb {
         damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
-        if !exemplars.load(&*vfs, &options.directory, checkpoint.is_written()) {
+        let exemplars_through = exemplars.load(&*vfs, &options.directory, checkpoint.is_written()).unwrap_or_else(|| {
             let path = options.directory.join("exemplars");
             tracing::error!(path = %path.display(), "The exemplars are damaged or missing; those that the log has are kept.");
             damaged.add(1);
-        }
+            Position::default()
+        });
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let mut catalog = Catalog::new(options.series_max, seed);
         catalog.series_per_job_max = options.series_per_job_max;
         let head = Head::new(catalog, WINDOW_MS);
         let kept_from = checkpoint.kept_from;
-        let mut replay = Replay::new(&head, (&state, &exemplars), &files, checkpoint, options.clock.now_ms());
+        let mut replay =
+            Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
-        let seen = [replay.runs_through, state.durable_through(), replay.sealed_max(), named_max].into_iter().max();
+        let durable = [replay.runs_through, state.durable_through(), exemplars_through];
+        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options.directory)?;
@@ -136,17 +139,11 @@ fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> R
 
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
 fn count_missing(options: &Options, checkpoint: &Checkpoint, blocks: &[Arc<Block>]) -> u64 {
-    let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
-    for (window, through) in blocks.iter().flat_map(|block| block.windows()) {
-        let held = sealed.entry(window).or_default();
-        *held = (*held).max(through);
-    }
+    let sealed: HashSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
     let oldest = options.clock.now_ms().saturating_sub(options.retention_ms);
-    let is_missing = |(window, through): &&(Timestamp, Position)| {
-        *window >= oldest && sealed.get(window).is_none_or(|held| held < through)
-    };
-    let missing: Vec<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
-    if let Some(first) = missing.iter().min() {
+    let is_missing = |named: &&(Timestamp, Position)| named.0 >= oldest && !sealed.contains(named);
+    let missing: BTreeSet<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
+    if let Some(first) = missing.first() {
         let count = missing.len();
         tracing::error!(count, first_ms = first, "Windows that were on disk are not there any more, or not readable.");
     }
@@ -184,6 +181,8 @@ struct Replay<'a> {
     head: &'a Head,
     state: &'a State,
     exemplars: &'a Exemplars,
+    /// Exemplars in records before this are in their file, or have made room since.
+    exemplars_through: Position,
     /// Samples of a window in records before this are in its file.
     sealed: HashMap<Timestamp, Position>,
     runs_through: Position,
@@ -199,7 +198,7 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(
         head: &'a Head,
-        (state, exemplars): (&'a State, &'a Exemplars),
+        (state, exemplars, exemplars_through): (&'a State, &'a Exemplars, Position),
         files: &[Arc<Block>],
         checkpoint: Checkpoint,
         now_ms: i64,
@@ -218,6 +217,7 @@ impl<'a> Replay<'a> {
             head,
             state,
             exemplars,
+            exemplars_through,
             sealed,
             runs_through,
             now_ms,
@@ -266,6 +266,7 @@ impl<'a> Replay<'a> {
                 self.layouts.insert(number, ids);
             }),
             record::BATCH => self.batch(record.position, record.payload),
+            record::EXEMPLARS if record.position < self.exemplars_through => Some(()),
             record::EXEMPLARS => exemplars::take_record(record.payload).map(|found| {
                 // What the file has already does not follow itself.
                 found.iter().for_each(|(series, exemplar)| _ = self.exemplars.push(series, exemplar));

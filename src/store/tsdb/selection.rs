@@ -146,7 +146,8 @@ impl Shared {
             for (id, index) in by_shard.iter().flatten() {
                 if let Some(run) = open.get(id).filter(|run| run.overlaps(range, now_ms)) {
                     // Runs are put in order when they are read.
-                    let place = Place { start: run.first, end: run.first, overwrites: false, generation: LIVE };
+                    let place =
+                        Place { start: run.first, end: run.first, overwrites: false, generation: LIVE, level: 0 };
                     collector.series[*index].1.push((place, Source::Run(*run)));
                 }
             }
@@ -171,6 +172,7 @@ fn collect_head(
                     end: held.window.saturating_add(WINDOW_MS),
                     overwrites: held.columns[column].overwrites,
                     generation: *generation,
+                    level: 0,
                 };
                 let source = Source::Head { partition: number as u32, column: column as u32 };
                 collector.series[*index].1.push((place, source));

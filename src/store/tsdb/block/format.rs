@@ -60,6 +60,16 @@ impl Footer {
         Section { offset: DATA_OFFSET, length: self.essentials.offset.saturating_sub(DATA_OFFSET) }
     }
 
+    /// Whether times and numbers are such as a writer gives: what is computed from them does not overflow then. Ticks
+    /// are told apart by 32 bits.
+    fn is_sound(&self) -> bool {
+        let aligned = self.span_ms > 0 && self.start.checked_rem_euclid(self.span_ms) == Some(0);
+        // The first window begins with time itself, in the middle of a stretch.
+        (aligned || self.start == Timestamp::MIN)
+            && (1..=i64::from(u32::MAX)).contains(&self.span_ms)
+            && self.level < 1 << 32
+    }
+
     /// The moment behind its last.
     pub fn end(&self) -> Timestamp {
         self.start.saturating_add(self.span_ms)
@@ -90,7 +100,8 @@ impl Footer {
         let front = file.get(HEADER.len()..DATA_OFFSET as usize).and_then(|bytes| Footer::decode(bytes, file.len()));
         // A file that was cut short has a footer in front that points behind its end.
         let is_whole = file.starts_with(&HEADER) && at_end.is_some() && at_end == front;
-        Some((at_end.or(front)?, !is_whole))
+        let footer = at_end.or(front).filter(Footer::is_sound)?;
+        Some((footer, !is_whole))
     }
 
     fn decode(bytes: &[u8], file_bytes: usize) -> Option<Footer> {

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -54,11 +54,7 @@ pub fn merge_blocks(
     target: MergeTarget,
     progress: &Progress,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let mut windows: BTreeMap<Timestamp, Position> = BTreeMap::new();
-    for (window, through) in blocks.iter().flat_map(|block| block.windows()) {
-        let held = windows.entry(window).or_default();
-        *held = (*held).max(through);
-    }
+    let windows: BTreeSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
     let level = 1 + blocks.iter().map(|block| block.footer.level).max().unwrap_or_default();
     let MergeTarget { start, span_ms } = target;
     let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect() };

@@ -135,7 +135,8 @@ impl Block {
         Table(self.table.as_deref().unwrap_or_else(|| self.footer.table.of(self.bytes.bytes())))
     }
 
-    /// Each window it has samples of, and what that was sealed through.
+    /// Each window it has samples of, and what that was sealed through; a window that was sealed several times is there
+    /// as often, so that each tells one sealed file.
     pub fn windows(&self) -> impl Iterator<Item = (Timestamp, Position)> + '_ {
         let table = Table(self.part(Part::Windows));
         (0..table.len::<WindowEntry>()).filter_map(move |at| {
@@ -146,13 +147,19 @@ impl Block {
 
     /// Log records before this that have samples of a window are contained; `None` where none are.
     pub fn sealed_through(&self, window: Timestamp) -> Option<Position> {
-        self.windows().find(|(start, _)| *start == window).map(|(_, through)| through)
+        self.windows().filter(|(start, _)| *start == window).map(|(_, through)| through).max()
     }
 
-    /// Whether another block has all that is in this one: it was merged into that, and should have been removed.
+    /// Whether another block has all that is in this one: it was merged into that, and should have been removed. What was
+    /// sealed later for the same window does not contain it: that may have been written while this could not be read.
     pub fn is_contained_in(&self, other: &Block) -> bool {
-        let contained = |(window, through)| other.sealed_through(window).is_some_and(|other| through <= other);
-        self.footer.level < other.footer.level && self.windows().all(contained)
+        if self.footer.start < other.footer.start || other.footer.end() < self.footer.end() {
+            return false;
+        }
+        let theirs: BTreeSet<(Timestamp, Position)> = other.windows().collect();
+        // A merge that could not be put in place leaves a block of the same level as the one that took its part.
+        let is_newer = self.footer.level < other.footer.level || self.windows().count() < theirs.len();
+        is_newer && self.windows().all(|window| theirs.contains(&window))
     }
 
     pub fn index(&self) -> LabelIndex<'_> {
@@ -186,7 +193,8 @@ impl Block {
     pub fn place(&self, series: u32) -> Place {
         let entry: Option<SeriesEntry> = self.table().get(series as usize);
         let overwrites = entry.is_some_and(|entry| entry.overwrites());
-        Place { start: self.footer.start, end: self.footer.end(), overwrites, generation: self.footer.sealed_through.0 }
+        let Footer { start, sealed_through, level, .. } = self.footer;
+        Place { start, end: self.footer.end(), overwrites, generation: sealed_through.0, level }
     }
 
     fn record(&self, series: u32) -> Option<&[u8]> {
@@ -225,7 +233,10 @@ impl Block {
     fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
         let decode = || {
             let entry: ClockEntry = Table(self.part(Part::Clocks)).get(number as usize)?;
-            take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)
+            let ticks = take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)?;
+            // Ticks ascend: where the last lies within the block, so do all.
+            let last = i64::from(*ticks.last()?);
+            (last < self.footer.span_ms && self.footer.start.checked_add(last).is_some()).then_some(ticks)
         };
         let decoded = cache.0.get(number as usize)?.get_or_init(|| decode().unwrap_or_default());
         (!decoded.is_empty()).then_some(decoded)

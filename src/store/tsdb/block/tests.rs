@@ -2,7 +2,7 @@
 
 use super::{
     draft::Draft,
-    format::{DATA_OFFSET, FOOTER_BYTES},
+    format::{DATA_OFFSET, FOOTER_BYTES, Footer},
     merge::{MergeTarget, Progress, merge_blocks},
     reader::{Block, Damaged},
     writer::{Plan, Writer},
@@ -196,6 +196,40 @@ fn a_block_cut_short_is_not_served() {
     for left in [0, 15, DATA_OFFSET, length / 2, length - 1] {
         vfs.open(&path, crate::stdx::vfs::OpenMode::ReadWrite).unwrap().set_len(left).unwrap();
         assert!(Block::open(&vfs, &path, &Arc::new(Damaged::default()), 0).is_err(), "{left}");
+    }
+}
+
+/// Whoever can write a file can make its checksums right.
+#[test]
+fn a_file_whose_times_make_no_sense_is_refused_or_costs_its_own_samples() {
+    let (vfs, series) = (disk(), filled());
+    let path = write(&vfs, plan(0, 5), &series);
+    let whole = open(&vfs, &path).footer;
+    let forged = |footer: Footer| {
+        let file = vfs.open(&path, crate::stdx::vfs::OpenMode::ReadWrite).unwrap();
+        let bytes = footer.encode();
+        file.write_all_at(&bytes, DATA_OFFSET - FOOTER_BYTES as u64).unwrap();
+        file.write_all_at(&bytes, file.len().unwrap() - FOOTER_BYTES as u64).unwrap();
+        Block::open(&vfs, &path, &Arc::new(Damaged::default()), 0)
+    };
+    let last = i64::MAX - i64::MAX % SPAN_MS;
+    let (span_ms, start, level) = (0, 1, u64::MAX);
+    for footer in [
+        Footer { span_ms, ..whole },
+        Footer { span_ms: -1, ..whole },
+        Footer { span_ms: 1 << 40, ..whole },
+        Footer { start, ..whole },
+        Footer { level, ..whole },
+    ] {
+        assert!(forged(footer).is_err(), "{footer:?}");
+    }
+    for footer in
+        [Footer { start: last, ..whole }, Footer { start: i64::MIN, ..whole }, Footer { span_ms: 1_000, ..whole }]
+    {
+        let block = Arc::new(forged(footer).unwrap());
+        (0..block.series()).for_each(|number| drop(read(&block, number, TimeRange::ALL)));
+        let target = MergeTarget { start: footer.start, span_ms: footer.span_ms };
+        merge_blocks(&*vfs, Path::new(DIRECTORY), &[block], target, &Progress::default()).unwrap();
     }
 }
 

@@ -236,6 +236,25 @@ mod tests {
     }
 
     proptest! {
+        /// Their checksum may be right all the same.
+        #[test]
+        fn bytes_that_nobody_wrote_are_refused_or_read_without_panic(
+            changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..20),
+            random in proptest::collection::vec(any::<u8>(), 0..200),
+            is_whole: bool,
+        ) {
+            let value = |index: i32| if is_whole { f64::from(index * 7 % 100) } else { f64::from(index).sqrt() };
+            let values: Vec<f64> = (0..300).map(value).collect();
+            let mut bytes = Vec::new();
+            let kind = encode(&values, &mut bytes);
+            for (at, byte) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            let _ = decode(kind, &bytes, values.len(), &mut Vec::new());
+            let _ = decode(kind, &random, values.len(), &mut Vec::new());
+        }
+
         #[test]
         fn any_values_come_back_bit_by_bit(
             bits in proptest::collection::vec(prop_oneof![any::<u64>(), (0u64..1000).prop_map(|n| (n as f64).to_bits()), Just(STALE_NAN_BITS)], 0..400),

@@ -28,7 +28,7 @@ pub struct Plan {
     pub start: Timestamp,
     pub span_ms: i64,
     pub level: u64,
-    /// Each window that is contained, and what it was sealed through.
+    /// Each sealed window that is contained, and what it was sealed through.
     pub windows: Vec<(Timestamp, Position)>,
 }
 

@@ -61,7 +61,7 @@ pub fn slices(seed: u64) -> Vec<Vec<Series>> {
         for (at, value) in &series.samples {
             let slice = by_slice.entry((at - BEGIN_MS) / SLICE_MS).or_default();
             if slice.last().is_none_or(|last| last.labels != series.labels) {
-                slice.push(Series { labels: series.labels.clone(), samples: Vec::new() });
+                slice.push(Series { labels: series.labels.clone(), ..Series::default() });
             }
             slice.last_mut().expect("pushed above").samples.push((*at, *value));
         }

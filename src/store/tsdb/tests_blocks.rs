@@ -1,0 +1,186 @@
+//! Blocks that come, merge and go while samples are late, writes fail and the store stops.
+
+use super::{
+    options::WINDOW_MS,
+    tests::{Bench, NOW, labels, one_sample, values_of},
+    *,
+};
+use crate::{
+    model::Timestamp,
+    stdx::vfs::Vfs,
+    store::{Appendable, Conflict, Queryable, WriteBatch},
+};
+use std::sync::Arc;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+/// The beginning of five days that are over, and one block.
+const FIVE_DAYS: Timestamp = (NOW / (5 * DAY_MS) - 2) * 5 * DAY_MS;
+
+fn write(store: &Tsdb, conflict: Conflict, series: usize, at: Timestamp, value: f64) {
+    let batch = WriteBatch { conflict, ..one_sample(store, series, at, value) };
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+}
+
+/// Enough samples that what comes later is small beside them; series 0 has 1.0 at the beginning of each window of the
+/// first day.
+fn fill(store: &Tsdb) {
+    let mut batch = WriteBatch::default();
+    for series in 1..300 {
+        let id = store.series_id(&labels(series)).unwrap();
+        (0..40).for_each(|at| batch.push(id, FIVE_DAYS + at * 60_000, ((at + series as i64) as f64).sqrt()));
+    }
+    let first = store.series_id(&labels(0)).unwrap();
+    (0..12).for_each(|window| batch.push(first, FIVE_DAYS + window * WINDOW_MS, 1.0));
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+}
+
+#[test]
+fn samples_that_overwrite_those_of_a_large_block_still_do_when_late_blocks_are_merged() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 1);
+    for window in 0..6 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.seal_all().unwrap();
+    let expected = [[2.0; 6], [1.0; 6]].concat();
+    assert_eq!(values_of(&store, 0), expected);
+    store.shared.compact_due().unwrap();
+    assert_eq!(values_of(&store, 0), expected);
+}
+
+#[test]
+fn late_samples_of_a_block_larger_than_retention_now_allows_are_merged_into_it() {
+    let mut bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    drop(store);
+    bench.retention_ms = 20 * DAY_MS;
+    let store = bench.open();
+    for window in 0..6 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 1);
+    assert_eq!(values_of(&store, 0), [[2.0; 6], [1.0; 6]].concat());
+}
+
+#[test]
+fn a_window_that_waits_to_be_written_stays_newer_than_what_is_merged_meanwhile() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let late = |store: &Tsdb, value| write(store, Conflict::Refuse, 0, FIVE_DAYS, value);
+    late(&store, 1.0);
+    store.seal_all().unwrap();
+    late(&store, 9.0);
+    bench.vfs.break_down();
+    assert!(store.shared.seal(FIVE_DAYS).is_err());
+    bench.vfs.heal();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + WINDOW_MS, 2.0);
+    store.shared.seal(FIVE_DAYS + WINDOW_MS).unwrap();
+    assert_eq!(values_of(&store, 0), [1.0, 2.0]);
+    store.shared.compact_due().unwrap();
+    store.seal_all().unwrap();
+    assert_eq!(values_of(&store, 0), [1.0, 2.0]);
+    store.shared.compact_due().unwrap();
+    assert_eq!((values_of(&store, 0), store.status(1).unwrap().window_files), (vec![1.0, 2.0], 1));
+}
+
+#[test]
+fn a_merged_block_that_could_not_be_put_in_place_takes_nothing_back_later() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    // Each call of a merge fails in turn, also those after it has its name, until none is left to fail.
+    let mut value = 1.0;
+    for call in 0.. {
+        bench.vfs.fail(bench.vfs.calls() + call, 1);
+        let merged = store.shared.compact_due();
+        bench.vfs.heal();
+        if merged.is_ok() {
+            assert!(call > 5, "{call}");
+            break;
+        }
+        value += 1.0;
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS, value);
+        store.seal_all().unwrap();
+    }
+    assert_eq!(values_of(&store, 0), [value, 1.0]);
+    drop(store);
+    assert_eq!(values_of(&bench.open(), 0), [value, 1.0]);
+}
+
+#[test]
+fn a_block_that_could_not_be_read_for_a_while_is_not_taken_for_a_left_over() {
+    let bench = Bench::new();
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 1.0);
+    // So much that the log's segment goes.
+    (0..200).for_each(|at| write(&store, Conflict::Refuse, 1, FIVE_DAYS + at, 1.0));
+    store.seal_all().unwrap();
+    drop(store);
+    let file = bench.files("/data/blocks").remove(0);
+    let footers = [20, bench.vfs.length(&file).unwrap() as usize - 30];
+    footers.iter().for_each(|at| bench.vfs.corrupt(&file, *at, 1));
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 1, 2.0);
+    store.seal_all().unwrap();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 2, 3.0);
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(values_of(&store, 0), [2.0, 3.0]);
+    drop(store);
+    footers.iter().for_each(|at| bench.vfs.corrupt(&file, *at, 1));
+    assert_eq!(values_of(&bench.open(), 0), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_merge_that_fails_does_not_keep_others_from_being_done() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS - DAY_MS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    bench.vfs.fail(bench.vfs.calls(), 1);
+    assert!(store.shared.compact_due().is_err());
+    bench.vfs.heal();
+    assert_eq!(store.status(1).unwrap().window_files, 2, "a day of the first five, and the second five");
+}
+
+#[test]
+fn no_merge_begins_while_the_store_stops() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for window in 0..2 {
+        write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+    }
+    store.seal_all().unwrap();
+    // As happens between two merges: there is none to end.
+    store.shared.cancel_compaction();
+    store.shared.compact_due().unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 2);
+}
+
+#[test]
+fn a_large_block_is_not_written_again_at_once_for_samples_that_trickle_into_all_its_windows() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    store.compact(&Arc::default()).unwrap();
+    for window in 0..20 {
+        write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+    }
+    store.seal_all().unwrap();
+    store.shared.compact_due().unwrap();
+    assert_eq!(store.status(1).unwrap().window_files, 21);
+    bench.clock.advance(3_600_000);
+    store.shared.compact_due().unwrap();
+    assert_eq!((store.status(1).unwrap().window_files, values_of(&store, 0)), (1, vec![2.0; 20]));
+}
