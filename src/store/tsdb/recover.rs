@@ -59,7 +59,8 @@ impl Tsdb {
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let head = Head::new(Catalog::new(options.series_max, seed), WINDOW_MS);
         let kept_from = checkpoint.kept_from;
-        let mut replay = Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
+        let mut replay =
+            Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let durable = [replay.runs_through, state.durable_through(), exemplars_through];
         let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();

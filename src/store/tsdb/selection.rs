@@ -83,7 +83,7 @@ impl Shared {
         let mut collector = Collector::default();
         // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
         let by_shard = self.collect_runs(range, now_ms, matchers, &mut collector);
-        // Held until every place has been looked at: a window must not move from one to the other meanwhile.
+        // Held until it is known what there is: a window must not move from one place to the other meanwhile.
         let places = self.places.read();
         let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
         let files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
@@ -98,12 +98,13 @@ impl Shared {
                 }
             }
         }
+        // What was found holds on to its samples wherever they go. Its labels may have to come from the disk.
+        drop(places);
         collect_head(&partitions, &generations, &by_shard, &mut collector);
         let merge = files.len() > 1 || collector.series.iter().any(|(_, parts)| !parts.is_empty());
         for (number, file) in files.iter().enumerate() {
             collect_file(file, number as u32, matchers, merge, &mut collector);
         }
-        drop(places);
         let mut found = collector.series;
         found.retain(|(_, parts)| !parts.is_empty());
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -137,7 +138,8 @@ impl Shared {
             for (id, index) in by_shard.iter().flatten() {
                 if let Some(run) = open.get(id).filter(|run| run.overlaps(range, now_ms)) {
                     // Runs are put in order when they are read.
-                    let place = Place { start: run.first, end: run.first, overwrites: false, generation: LIVE, level: 0 };
+                    let place =
+                        Place { start: run.first, end: run.first, overwrites: false, generation: LIVE, level: 0 };
                     collector.series[*index].1.push((place, Source::Run(*run)));
                 }
             }

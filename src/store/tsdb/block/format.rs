@@ -65,7 +65,9 @@ impl Footer {
     fn is_sound(&self) -> bool {
         let aligned = self.span_ms > 0 && self.start.checked_rem_euclid(self.span_ms) == Some(0);
         // The first window begins with time itself, in the middle of a stretch.
-        (aligned || self.start == Timestamp::MIN) && (1..=i64::from(u32::MAX)).contains(&self.span_ms) && self.level < 1 << 32
+        (aligned || self.start == Timestamp::MIN)
+            && (1..=i64::from(u32::MAX)).contains(&self.span_ms)
+            && self.level < 1 << 32
     }
 
     /// The moment behind its last.

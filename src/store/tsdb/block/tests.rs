@@ -223,7 +223,9 @@ fn a_file_whose_times_make_no_sense_is_refused_or_costs_its_own_samples() {
     ] {
         assert!(forged(footer).is_err(), "{footer:?}");
     }
-    for footer in [Footer { start: last, ..whole }, Footer { start: i64::MIN, ..whole }, Footer { span_ms: 1_000, ..whole }] {
+    for footer in
+        [Footer { start: last, ..whole }, Footer { start: i64::MIN, ..whole }, Footer { span_ms: 1_000, ..whole }]
+    {
         let block = Arc::new(forged(footer).unwrap());
         (0..block.series()).for_each(|number| drop(read(&block, number, TimeRange::ALL)));
         let target = MergeTarget { start: footer.start, span_ms: footer.span_ms };
