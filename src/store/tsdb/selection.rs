@@ -109,13 +109,22 @@ impl Shared {
         found.retain(|(_, parts)| !parts.is_empty());
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let (mut series, mut parts) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        let mut is_read = vec![false; files.len()];
         for (labels, mut sources) in found {
             put_in_order(&mut sources, |(place, _)| *place);
             let start = parts.len() as u32;
-            parts.extend(sources.into_iter().map(|(_, source)| source));
+            for (_, source) in sources {
+                if let Source::File { file, .. } = source {
+                    is_read[file as usize] = true;
+                }
+                parts.push(source);
+            }
             series.push((labels, start..parts.len() as u32));
         }
-        let files = files.into_iter().map(|file| (file.clone(), file.clock_cache())).collect();
+        // A place for each clock only where a series was found: a block may have very many.
+        let cache = |file: &Block, is_read| if is_read { file.clock_cache() } else { ClockCache::default() };
+        let files =
+            files.into_iter().zip(is_read).map(|(file, is_read)| (file.clone(), cache(&file, is_read))).collect();
         Selection { range, now_ms, series, parts, partitions, files }
     }
 
