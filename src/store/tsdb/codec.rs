@@ -3,7 +3,7 @@
 use super::run::{Run, RunEnd};
 use crate::{
     model::{CountKind, Histogram, ResetHint, Span},
-    stdx::bytes::{push_varint, push_varint_signed, take_array, take_varint, take_varint_signed},
+    stdx::bytes::{push_varint, push_varint_signed, take, take_array, take_varint, take_varint_signed},
 };
 
 /// More buckets than any sender makes; bounds what damaged bytes can ask for.
@@ -65,6 +65,24 @@ pub fn take_histogram(input: &mut &[u8]) -> Option<Histogram> {
     })
 }
 
+/// Goes past a histogram without making it; `None` where [`take_histogram`] would not find one by its lengths.
+pub fn skip_histogram(input: &mut &[u8]) -> Option<()> {
+    take(input, 1)?;
+    take_varint(input)?;
+    take(input, 4 * size_of::<f64>())?;
+    for _ in ["positive spans", "negative spans"] {
+        for _ in 0..take_varint(input).filter(|count| *count <= BUCKETS_MAX)? {
+            take_varint(input)?;
+            take_varint(input)?;
+        }
+    }
+    for _ in ["positive buckets", "negative buckets", "custom values"] {
+        let count = take_varint(input).filter(|count| *count <= BUCKETS_MAX)?;
+        take(input, count as usize * size_of::<f64>())?;
+    }
+    Some(())
+}
+
 fn take_spans(input: &mut &[u8]) -> Option<Vec<Span>> {
     let count = take_varint(input).filter(|count| *count <= BUCKETS_MAX)?;
     let mut spans = Vec::new();
@@ -107,4 +125,32 @@ pub fn take_run(input: &mut &[u8]) -> Option<Run> {
         _ => return None,
     };
     (step_ms > 0).then_some(Run { value, first, step_ms, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_histogram_is_skipped_to_where_reading_it_ends(
+            schema in -60i32..60,
+            spans in prop::collection::vec((any::<i32>(), any::<u32>()), 0..5),
+            values in prop::collection::vec(any::<f64>(), 0..20),
+            cut in 0usize..400,
+        ) {
+            let positive_spans = spans.iter().map(|(offset, length)| Span { offset: *offset, length: *length }).collect();
+            let (positive_buckets, custom_values) = (values.clone(), values);
+            let histogram = Histogram { schema, positive_spans, positive_buckets, custom_values, ..Histogram::default() };
+            let mut bytes = Vec::new();
+            push_histogram(&mut bytes, &histogram);
+            bytes.extend_from_slice(b"next");
+            let (mut skipped, mut taken) = (&bytes[..], &bytes[..]);
+            prop_assert_eq!((skip_histogram(&mut skipped), take_histogram(&mut taken).is_some()), (Some(()), true));
+            prop_assert_eq!((skipped, taken), (&b"next"[..], &b"next"[..]));
+            let short = &bytes[..cut.min(bytes.len())];
+            prop_assert_eq!(skip_histogram(&mut { short }).is_some(), take_histogram(&mut { short }).is_some());
+        }
+    }
 }

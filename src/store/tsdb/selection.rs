@@ -89,7 +89,7 @@ impl Shared {
         let mut collector = Collector::default();
         // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
         let by_shard = self.collect_runs(range, now_ms, matchers, &mut collector);
-        // Held until every place has been looked at: a window must not move from one to the other meanwhile.
+        // Held until it is known what there is: a window must not move from one place to the other meanwhile.
         let places = self.places.read();
         let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
         let files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
@@ -104,6 +104,8 @@ impl Shared {
                 }
             }
         }
+        // What was found holds on to its samples wherever they go. Its labels may have to come from the disk.
+        drop(places);
         collect_head(&partitions, &generations, &by_shard, &mut collector);
         by_labels::check(cancel)?;
         let merge = files.len() > 1 || collector.series.iter().any(|(_, parts)| !parts.is_empty());
@@ -111,19 +113,27 @@ impl Shared {
             collect_file(file, number as u32, matchers, merge, &mut collector);
             by_labels::check(cancel)?;
         }
-        drop(places);
         let mut found = collector.series;
         found.retain(|(_, parts)| !parts.is_empty());
         let order = by_labels::order(found.len(), |number| &found[number as usize].0, cancel)?;
         let (mut series, mut parts) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        let mut is_read = vec![false; files.len()];
         for number in order {
             let (labels, sources) = &mut found[number as usize];
             put_in_order(sources, |(place, _)| *place);
             let start = parts.len() as u32;
-            parts.extend(sources.iter().map(|(_, source)| *source));
+            for (_, source) in sources.iter() {
+                if let Source::File { file, .. } = source {
+                    is_read[*file as usize] = true;
+                }
+                parts.push(*source);
+            }
             series.push((labels.clone(), start..parts.len() as u32));
         }
-        let files = files.into_iter().map(|file| (file.clone(), file.clock_cache())).collect();
+        // A place for each clock only where a series was found: a block may have very many.
+        let cache = |file: &Block, is_read| if is_read { file.clock_cache() } else { ClockCache::default() };
+        let files =
+            files.into_iter().zip(is_read).map(|(file, is_read)| (file.clone(), cache(&file, is_read))).collect();
         Ok(Selection { range, now_ms, series, parts, partitions, files })
     }
 

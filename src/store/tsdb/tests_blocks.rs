@@ -10,7 +10,8 @@ use crate::{
     stdx::vfs::Vfs,
     store::{Appendable, Conflict, Queryable, WriteBatch},
 };
-use std::sync::Arc;
+use proptest::prelude::*;
+use std::{collections::BTreeMap, sync::Arc};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// The beginning of five days that are over, and one block.
@@ -183,4 +184,87 @@ fn a_large_block_is_not_written_again_at_once_for_samples_that_trickle_into_all_
     bench.clock.advance(3_600_000);
     store.shared.compact_due().unwrap();
     assert_eq!((store.status(1).unwrap().window_files, values_of(&store, 0)), (1, vec![2.0; 20]));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sealed at once.
+    Write {
+        overwrite: bool,
+        samples: Vec<(usize, i64, u8)>,
+    },
+    Compact,
+    CompactDue,
+    CompactFails(u64),
+    SealFails(u64, i64),
+    Wait(i64),
+    Reopen,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    // Two stretches of five days, eight times a window.
+    let sample = (0usize..3, 0i64..8, 0u8..5);
+    prop_oneof![
+        8 => (any::<bool>(), prop::collection::vec(sample, 1..6))
+            .prop_map(|(overwrite, samples)| Step::Write { overwrite, samples }),
+        1 => Just(Step::Compact),
+        3 => Just(Step::CompactDue),
+        2 => (0u64..12).prop_map(Step::CompactFails),
+        1 => (0u64..8, 0i64..8).prop_map(|(call, at)| Step::SealFails(call, at)),
+        1 => (1i64..8).prop_map(Step::Wait),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Of samples of one time the first stays, unless a later one overwrites it, whatever is merged, fails or is opened.
+    #[test]
+    fn late_samples_of_any_order_read_as_a_map_gives_them(steps in prop::collection::vec(any_step(), 1..40)) {
+        // Neighbours, two windows of a day, two days of a stretch, two stretches.
+        let times = [0, 1, WINDOW_MS, WINDOW_MS + 1, DAY_MS, 2 * DAY_MS, 5 * DAY_MS, 6 * DAY_MS].map(|at| FIVE_DAYS - 5 * DAY_MS + at);
+        let bench = Bench::new();
+        let mut store = bench.open();
+        fill(&store);
+        let mut model: BTreeMap<(usize, Timestamp), f64> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Write { overwrite, samples } => {
+                    let conflict = if overwrite { Conflict::Overwrite } else { Conflict::Refuse };
+                    for (series, at, value) in samples {
+                        let (series, at, value) = (400 + series, times[at as usize], f64::from(value));
+                        write(&store, conflict, series, at, value);
+                        let held = model.entry((series, at)).or_insert(value);
+                        *held = if overwrite { value } else { *held };
+                        store.seal_all().unwrap();
+                    }
+                }
+                Step::Compact => assert!(store.compact(&Arc::default()).is_ok()),
+                Step::CompactDue => store.shared.compact_due().unwrap(),
+                Step::CompactFails(call) => {
+                    bench.vfs.fail(bench.vfs.calls() + call, 2);
+                    let _ = store.shared.compact_due();
+                    bench.vfs.heal();
+                }
+                Step::SealFails(call, at) => {
+                    let at = times[at as usize];
+                    write(&store, Conflict::Refuse, 400, at, 7.0);
+                    model.entry((400, at)).or_insert(7.0);
+                    bench.vfs.fail(bench.vfs.calls() + call, 1);
+                    let _ = store.shared.seal(store.shared.head.window_of(at));
+                    bench.vfs.heal();
+                }
+                Step::Wait(hours) => bench.clock.advance(hours * 3_600_000),
+                Step::Reopen => {
+                    drop(store);
+                    store = bench.open();
+                }
+            }
+            for series in 400..403 {
+                let expected: Vec<f64> = model.range((series, i64::MIN)..(series + 1, i64::MIN)).map(|(_, value)| *value).collect();
+                prop_assert_eq!(values_of(&store, series), expected, "{}", series);
+            }
+        }
+    }
 }
