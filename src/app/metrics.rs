@@ -4,7 +4,7 @@ use super::host::HostWatch;
 use crate::{
     hosts::HostsState,
     ingest::Ingest,
-    store::{Queryable, Upkeep, tsdb::Tsdb},
+    store::{Queryable, StorageReport, Upkeep, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
 use prometheus::IntGauge;
@@ -54,7 +54,6 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
         // After the store is gone there is still the list of names.
         let store = store.upgrade();
         let status = store.as_ref().and_then(|store| store.status(0).ok()).unwrap_or_default();
-        let upkeep = store.as_ref().and_then(|store| store.storage(0).ok()).unwrap_or_default();
         let appended = store.map_or(0, |store| store.samples_appended());
         let ms = |at: Option<i64>, none: i64| at.unwrap_or(none) as f64;
         vec![
@@ -83,77 +82,97 @@ pub fn register_store(metrics: &Metrics, store: &Arc<Tsdb>) {
                 status.window_file_bytes as f64,
             ),
             Reading::counter(
-                "prometheus_tsdb_compactions_total",
-                "Merges of blocks done.",
-                upkeep.compaction.merges as f64,
-            ),
-            Reading::counter(
-                "prometheus_tsdb_compactions_failed_total",
-                "Merges of blocks that failed.",
-                upkeep.compaction.failures as f64,
-            ),
-            Reading::counter(
-                "prometheus_tsdb_size_retentions_total",
-                "Blocks dropped for want of room.",
-                upkeep.retention.dropped_by_size as f64,
-            ),
-            Reading::counter(
-                "prometheus_tsdb_time_retentions_total",
-                "Blocks dropped for their age.",
-                upkeep.retention.dropped_by_time as f64,
-            ),
-            Reading::gauge(
-                "prometheus_tsdb_retention_limit_bytes",
-                "What blocks and log may take together; 0 for no limit.",
-                upkeep.retention.allowed_bytes.unwrap_or(0) as f64,
-            ),
-            Reading::gauge(
-                "prometheus_tsdb_retention_limit_seconds",
-                "How long samples are kept.",
-                upkeep.retention.time_ms as f64 / 1000.0,
-            ),
-            Reading::gauge(
-                "prometheus_tsdb_lowest_timestamp",
-                "Time of the oldest sample stored, in milliseconds.",
-                ms(upkeep.blocks.iter().map(|block| block.oldest_ms).chain(status.oldest).min(), i64::MAX),
-            ),
-            Reading::counter(
-                "observatory_store_compaction_bytes_total",
-                "Bytes of blocks written by merges.",
-                upkeep.compaction.bytes_written as f64,
-            ),
-            Reading::gauge(
-                "observatory_store_compaction_postponed",
-                "Whether merging waits for free disk.",
-                f64::from(u8::from(upkeep.compaction.postponed)),
-            ),
-            Reading::gauge(
-                "observatory_store_disk_full",
-                "Whether writes are refused because the disk is full.",
-                f64::from(u8::from(upkeep.disk.full)),
-            ),
-            Reading::gauge(
-                "observatory_store_disk_free_bytes",
-                "Bytes free on the file system that holds the data.",
-                upkeep.disk.free_bytes as f64,
-            ),
-            Reading::counter(
-                "observatory_refused_disk_full_total",
-                "Writes refused because the disk was full.",
-                upkeep.disk.refused_appends as f64,
-            ),
-            Reading::gauge(
-                "observatory_store_blocks_unserved",
-                "Files of blocks that cannot be read.",
-                upkeep.damage.unserved.len() as f64,
-            ),
-            Reading::counter(
                 "observatory_storage_damaged_total",
                 "Damaged log records and chunks met since the start; their data is lost.",
                 status.damaged as f64,
             ),
         ]
     });
+}
+
+/// What became of what is stored.
+pub fn register_upkeep(metrics: &Metrics, store: &Arc<Tsdb>) {
+    let store = Arc::downgrade(store);
+    metrics.readings(move || {
+        let report = store.upgrade().and_then(|store| store.storage(0).ok()).unwrap_or_default();
+        let mut readings = retention_readings(&report);
+        readings.extend(disk_readings(&report));
+        readings
+    });
+}
+
+fn retention_readings(report: &StorageReport) -> Vec<Reading> {
+    let windows = report.head.windows.iter().map(|window| window.start_ms);
+    let oldest = report.blocks.iter().map(|block| block.oldest_ms).chain(windows).min();
+    let oldest = oldest.unwrap_or(i64::MAX) as f64;
+    vec![
+        Reading::counter(
+            "prometheus_tsdb_compactions_total",
+            "Merges of blocks done.",
+            report.compaction.merges as f64,
+        ),
+        Reading::counter(
+            "prometheus_tsdb_compactions_failed_total",
+            "Merges of blocks that failed.",
+            report.compaction.failures as f64,
+        ),
+        Reading::counter(
+            "prometheus_tsdb_size_retentions_total",
+            "Blocks dropped for want of room.",
+            report.retention.dropped_by_size as f64,
+        ),
+        Reading::counter(
+            "prometheus_tsdb_time_retentions_total",
+            "Blocks dropped for their age.",
+            report.retention.dropped_by_time as f64,
+        ),
+        Reading::gauge(
+            "prometheus_tsdb_retention_limit_bytes",
+            "What blocks and log may take together; 0 for no limit.",
+            report.retention.allowed_bytes.unwrap_or(0) as f64,
+        ),
+        Reading::gauge(
+            "prometheus_tsdb_retention_limit_seconds",
+            "How long samples are kept.",
+            report.retention.time_ms as f64 / 1000.0,
+        ),
+        Reading::gauge("prometheus_tsdb_lowest_timestamp", "Where what is stored begins, in milliseconds.", oldest),
+        Reading::counter(
+            "observatory_store_compaction_bytes_total",
+            "Bytes of blocks written by merges.",
+            report.compaction.bytes_written as f64,
+        ),
+        Reading::gauge(
+            "observatory_store_compaction_postponed",
+            "Whether merging waits for free disk.",
+            f64::from(u8::from(report.compaction.postponed)),
+        ),
+    ]
+}
+
+fn disk_readings(report: &StorageReport) -> Vec<Reading> {
+    vec![
+        Reading::gauge(
+            "observatory_store_disk_full",
+            "Whether writes are refused because the disk is full.",
+            f64::from(u8::from(report.disk.full)),
+        ),
+        Reading::gauge(
+            "observatory_store_disk_free_bytes",
+            "Bytes free on the file system that holds the data.",
+            report.disk.free_bytes as f64,
+        ),
+        Reading::counter(
+            "observatory_refused_disk_full_total",
+            "Writes refused because the disk was full.",
+            report.disk.refused_appends as f64,
+        ),
+        Reading::gauge(
+            "observatory_store_blocks_unserved",
+            "Files of blocks that cannot be read.",
+            report.damage.unserved.len() as f64,
+        ),
+    ]
 }
 
 /// What came through the door.

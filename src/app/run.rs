@@ -118,6 +118,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
         }
     };
     metrics::register_store(&metrics, &rooms.store);
+    metrics::register_upkeep(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
     let budget = overload::budget(config.memory_bytes_max);
     let watch = overload::start(budget, api.clone(), &rooms.store, stop.clone());

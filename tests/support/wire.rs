@@ -17,8 +17,15 @@ pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 pub struct Series {
     pub labels: Vec<(String, String)>,
     pub samples: Vec<(i64, f64)>,
-    /// Labels, value, Unix milliseconds.
-    pub exemplars: Vec<(Vec<(String, String)>, f64, i64)>,
+    pub exemplars: Vec<Exemplar>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Exemplar {
+    pub labels: Vec<(String, String)>,
+    pub value: f64,
+    /// Unix milliseconds.
+    pub timestamp: i64,
 }
 
 impl Series {
@@ -47,7 +54,7 @@ pub fn write_request_plain(series: &[Series]) -> Vec<u8> {
             varint(&mut sample, *timestamp as u64);
             bytes_field(&mut message, 2, &sample);
         }
-        for (labels, value, timestamp) in &one.exemplars {
+        for Exemplar { labels, value, timestamp } in &one.exemplars {
             let mut exemplar = labels_fields(labels);
             exemplar.push(2 << 3 | 1);
             exemplar.extend_from_slice(&value.to_bits().to_le_bytes());
