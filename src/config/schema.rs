@@ -91,13 +91,9 @@ const STORAGE: &[Key] = &[
     key("max_bytes", Size),
     key("max_disk_percent", Whole),
     key("series_max", Whole),
-    key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
     key("memory_max", Size),
-    inactive(
-        "tsdb",
-        Map(&[TSDB]),
-        "samples of any age within `storage.retention` are taken; set `storage.retention` to keep them longer",
-    ),
+    key("tsdb", Map(&[TSDB])),
+    key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
 ];
 
 const TSDB: &[Key] = &[
