@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 const SERIES: u64 = 12;
 const PAGE_BYTES: u64 = 4096;
 
+/// A damage is quicker than a crash under load: more of them, and 300 in the long form of 50 rounds.
+const ROUNDS_FACTOR: u32 = 6;
+
 /// Series to its samples.
 type Contents = BTreeMap<String, BTreeMap<i64, u64>>;
 
@@ -76,7 +79,8 @@ fn fill(server: &TestServer) -> i64 {
                     (0..samples).map(|n| (from + n * step_ms, (n * n % 97 + number as i64) as f64)).collect();
                 let mut one = wire::Series::new(name, &[("series", &number.to_string())], &samples);
                 let newest = samples.last().expect("some samples").0;
-                one.exemplars.push((vec![("trace".to_owned(), format!("{newest:x}"))], number as f64, newest));
+                let labels = vec![("trace".to_owned(), format!("{newest:x}"))];
+                one.exemplars.push(wire::Exemplar { labels, value: number as f64, timestamp: newest });
                 one
             })
             .collect();
@@ -252,6 +256,3 @@ fn damage_on_disk_costs_what_it_covered_and_is_named() {
         before.count()
     );
 }
-
-/// A damage is quicker than a crash under load: more of them, and 300 in the long form of 50 rounds.
-const ROUNDS_FACTOR: u32 = 6;

@@ -71,7 +71,7 @@ fn exhaust(files_max: u32) {
     let acknowledged = load.acknowledged().count();
     assert!(acknowledged > 100, "too little was acknowledged to show anything: {acknowledged}");
     println!(
-        "{files_max} handles, {CONNECTIONS} connections, {held_most} handles held, {acknowledged} acknowledged, 0 lost, \
+        "{files_max} handles, up to {CONNECTIONS} connections, {held_most} handles held, {acknowledged} acknowledged, 0 lost, \
          {} compactions failed, writes again after {slowest:?} at most",
         load.kept().failed.len()
     );

@@ -1,12 +1,16 @@
-//! What was acknowledged survives: `kill -9` and power cuts while clients push and write.
+//! What was acknowledged survives: `kill -9`, power cuts, damage, a full disk, too few handles, too many series.
 //!
-//! 1. [`load`] runs writers that count an acknowledgement only once its answer is there.
+//! 1. [`load`] runs writers that count an acknowledgement only once its answer is there; [`keeper`] has everything they
+//!    wrote sealed, merged and dropped all the while, around the fixed samples of [`past`].
 //! 2. [`kill`] ends the process with SIGKILL, [`power`] cuts the disk under it as well; the counters are read *before*.
-//! 3. [`full`] fills the disk and frees it again.
-//! 4. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP.
+//! 3. [`full`] fills the disk and frees it again; [`handles`] leaves the process without file handles; [`bomb`] makes
+//!    more series than there shall be.
+//! 4. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP: it has to
+//!    be there, and once, and the questions about the past have to have the answers they had.
+//! 5. [`damage`] changes files of a data directory at random, and starts on that.
 //!
-//! A few rounds by default, so that every test run has them; `FAULT_ROUNDS=30` for the long form. The tests here take
-//! turns: two of them at once would measure each other.
+//! A few rounds by default, so that every test run has them; `FAULT_ROUNDS=100` for the long form, whose figures are in
+//! `docs/reliability.md`. The tests here take turns: two of them at once would measure each other.
 
 #![allow(clippy::unwrap_used, reason = "in a test, the place it stopped says what failed")]
 

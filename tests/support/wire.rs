@@ -20,8 +20,13 @@ pub struct Series {
     pub exemplars: Vec<Exemplar>,
 }
 
-/// Labels, value, Unix milliseconds.
-pub type Exemplar = (Vec<(String, String)>, f64, i64);
+#[derive(Debug, Clone)]
+pub struct Exemplar {
+    pub labels: Vec<(String, String)>,
+    pub value: f64,
+    /// Unix milliseconds.
+    pub timestamp: i64,
+}
 
 impl Series {
     pub fn new(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
@@ -49,7 +54,7 @@ pub fn write_request_plain(series: &[Series]) -> Vec<u8> {
             varint(&mut sample, *timestamp as u64);
             bytes_field(&mut message, 2, &sample);
         }
-        for (labels, value, timestamp) in &one.exemplars {
+        for Exemplar { labels, value, timestamp } in &one.exemplars {
             let mut exemplar = labels_fields(labels);
             exemplar.push(2 << 3 | 1);
             exemplar.extend_from_slice(&value.to_bits().to_le_bytes());
