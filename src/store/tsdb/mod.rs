@@ -7,11 +7,13 @@
 //!    memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
-//! 4. A start loads the checkpoint, opens the files and replays the log over them ([`recover`]).
+//! 4. [`backup`] shows the store as it is at one position of the log, to be copied meanwhile.
+//! 5. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
 //!
 //! Invariant: the log is the truth until a block, the checkpoint or `kv` holds the same durably; a record applied
 //! twice changes nothing.
 
+mod backup;
 pub mod block;
 mod checkpoint;
 mod codec;
@@ -28,7 +30,7 @@ mod run;
 mod selection;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 #[cfg(test)]
 mod tests_damage;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod tests_faults;
 #[cfg(test)]
 mod tests_threads;
 mod ticker;
+mod version;
 
 pub use compact::Compacted;
 pub use engine::Tsdb;
