@@ -7,8 +7,14 @@ use super::{
     place::Place,
 };
 use crate::{
-    auth::Keyring, ingest::Ingest, jobs::Jobs, promql::engine::Engine, scrape::Manager, stdx::clock::Clock,
-    store::Store, telemetry::Metrics,
+    auth::Keyring,
+    ingest::Ingest,
+    jobs::Jobs,
+    promql::engine::Engine,
+    scrape::Manager,
+    stdx::clock::Clock,
+    store::{Store, backup::SnapshotSource},
+    telemetry::Metrics,
 };
 use axum::{
     extract::FromRequestParts,
@@ -41,6 +47,8 @@ pub struct ApiConfig {
     pub failed_logins_per_minute_max: u64,
     /// Of one token.
     pub pushes_per_minute_max: u64,
+    /// Whether Prometheus' admin paths answer.
+    pub admin_api: bool,
     /// Names under which browsers may ask, beside those that nobody else can own; lower case.
     pub hosts: Vec<String>,
 }
@@ -55,6 +63,7 @@ impl Default for ApiConfig {
             place: Place::default(),
             failed_logins_per_minute_max: 10,
             pushes_per_minute_max: 600,
+            admin_api: false,
             hosts: Vec::new(),
         }
     }
@@ -64,6 +73,8 @@ impl Default for ApiConfig {
 #[derive(Debug, Clone, Default)]
 pub struct InForce {
     pub yaml: String,
+    /// The file as it was read, without its secrets; empty where there is none.
+    pub file: String,
     pub reload_failed: bool,
     /// When it came into force.
     pub since_ms: i64,
@@ -90,6 +101,8 @@ pub struct Parts {
     pub ingest: Ingest,
     pub jobs: Jobs,
     pub scrape: Manager,
+    /// The same store, to be backed up.
+    pub snapshots: Arc<dyn SnapshotSource>,
     pub reload: mpsc::Sender<ReloadRequest>,
     pub clock: Arc<dyn Clock>,
 }

@@ -88,6 +88,7 @@ impl TestApi {
             reload: tokio::sync::mpsc::channel(1).0,
             ingest,
             jobs: Jobs::open(shared.clone(), clock.clone()),
+            snapshots: store.clone(),
             store: shared,
             clock,
         });

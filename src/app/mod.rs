@@ -4,11 +4,13 @@
 //! 2. [`run()`](run::run) starts the rooms in the direction data flows (store, ingest, jobs, engine, scrapes, API), serves, and
 //!    on a signal stops them backwards, each step with a deadline.
 //! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
-//! 4. [`offline`] opens a data directory that no server has, to be read.
+//! 4. [`offline`] opens a data directory that no server has, to be read; [`restore`](mod@restore) makes one of a backup.
+//!    [`backup`] writes backups by itself, now and then.
 //! 5. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
+mod backup;
 mod directory;
 mod error;
 mod host;
@@ -17,8 +19,10 @@ mod listener;
 mod metrics;
 mod offline;
 mod reload;
+mod restore;
 mod run;
 
 pub use error::StartError;
 pub use offline::Offline;
+pub use restore::restore;
 pub use run::{Settings, run};

@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{Arguments, Command, ConfigCommand, TokenCommand},
-    config, query, token, up,
+    backup, config, query, restore, token, up,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -33,6 +33,8 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check(file)) => config::check(file),
         Command::Config(ConfigCommand::Show(file)) => config::show(file),
         Command::Query(arguments) => query::query(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => restore::restore(&arguments),
         Command::Token(TokenCommand::New(arguments)) => token::new(&arguments),
     };
     match done {

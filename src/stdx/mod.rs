@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod clock;
+pub mod new_file;
 pub mod spelling;
 pub mod throttle;
 pub mod vfs;

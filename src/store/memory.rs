@@ -4,6 +4,7 @@
 use super::{
     Appendable, Conflict, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange, SeriesId,
     SeriesSet, StateStore, StoreError, StoreStatus, Ticket, Tree, WriteBatch,
+    backup::{Snapshot, SnapshotSource},
 };
 use crate::{
     model::{Histogram, HistogramSample, Labels, METRIC_NAME, Matcher, STALE_NAN, Samples, TimeRange, Timestamp},
@@ -12,6 +13,7 @@ use crate::{
 use parking_lot::RwLock;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -232,6 +234,16 @@ impl Queryable for Memory {
         series_by_metric.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
         series_by_metric.truncate(limit);
         Ok(StoreStatus { series: inner.series.len() as u64, series_by_metric, ..StoreStatus::default() })
+    }
+}
+
+impl SnapshotSource for Memory {
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Err(StoreError::Directory("this store is in memory alone: there is nothing to copy".to_owned()))
+    }
+
+    fn directory(&self) -> &Path {
+        Path::new("")
     }
 }
 

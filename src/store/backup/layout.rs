@@ -135,7 +135,8 @@ mod tests {
         for name in ["checkpoint", "log/0000000001-0000000000000000.log", "blocks/-1-00-0.block", "config"] {
             assert!(file_of(name).is_ok(), "{name}");
         }
-        for name in ["", "lock", "log/", "log/.log", "blocks/../x.block", "/etc/passwd", "log/a/b.log", "blocks/a.tmp"] {
+        for name in ["", "lock", "log/", "log/.log", "blocks/../x.block", "/etc/passwd", "log/a/b.log", "blocks/a.tmp"]
+        {
             assert!(matches!(file_of(name), Err(BackupError::UnknownPart(_))), "{name}");
         }
     }

@@ -90,11 +90,7 @@ impl Backup {
     }
 
     /// Reads and checks everything, part by part; `progress` hears of bytes as in [`super::write()`].
-    pub fn read(
-        &mut self,
-        sink: &mut dyn Sink,
-        progress: &mut dyn FnMut(u64, u64) -> bool,
-    ) -> Result<(), BackupError> {
+    pub fn read(&mut self, sink: &mut dyn Sink, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(), BackupError> {
         self.file.rewind().map_err(unreadable("header"))?;
         let mut hash = Sha256::new();
         let mut header = [0; HEADER_BYTES];

@@ -5,10 +5,10 @@
 //! before, and the log has the changes since.
 
 use super::{
+    Tsdb,
     block::Block,
     engine::Shared,
     log::{Hold, Position},
-    Tsdb,
 };
 use crate::{
     stdx::vfs::{OpenMode, Vfs, VfsFile},

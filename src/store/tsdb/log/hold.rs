@@ -1,10 +1,7 @@
 //! The log as it stands, to be copied while it goes on: its files, and the promise that none of them is written over.
 
 use super::{Log, Position, append::Shared, segment::Segments};
-use crate::{
-    stdx::vfs::VfsFile,
-    store::StoreError,
-};
+use crate::{stdx::vfs::VfsFile, store::StoreError};
 use std::sync::{Arc, atomic::Ordering};
 
 /// As long as one lives, the log gives up no segment.
