@@ -4,6 +4,7 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
 //! - [`query`]: queries under limits, cancelled, explained.
 //! - [`hosts`]: the host we run on, beside node_exporter.
@@ -20,6 +21,7 @@ mod support;
 
 mod api;
 mod auth;
+mod backup;
 mod bad_input;
 mod clients;
 mod command_line;
