@@ -6,6 +6,7 @@
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
+//! - [`compat`]: data directories of other versions.
 //! - [`query`]: queries under limits, cancelled, explained.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
@@ -25,6 +26,7 @@ mod backup;
 mod bad_input;
 mod clients;
 mod command_line;
+mod compat;
 mod grafana;
 mod hosts;
 mod lifecycle;

@@ -188,3 +188,67 @@ proptest! {
         prop_assert!(verify(&bytes).is_err());
     }
 }
+
+#[test]
+fn backups_made_while_windows_are_sealed_merged_and_written_to_are_all_whole() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let directory = tempfile::tempdir().unwrap();
+    let clock: std::sync::Arc<dyn crate::stdx::clock::Clock> =
+        std::sync::Arc::new(crate::stdx::clock::ManualClock::new(NOW));
+    let mut options = Options { clock: clock.clone(), ..Options::new(directory.path().join("data")) };
+    options.log.segment_bytes = 16 << 10;
+    let store = Tsdb::open(options).unwrap();
+    let day = 24 * 3_600_000;
+    for round in 0..60 {
+        append(&store, NOW - 3 * day + round * 600_000, round as f64);
+    }
+    let stop = AtomicBool::new(false);
+    // What is written meanwhile lies behind, so that this part stays as it is.
+    let until = NOW - 2 * day;
+    let settled = |store: &Tsdb| -> Vec<(String, Vec<i64>, Vec<u64>)> {
+        let read = |(labels, samples): (crate::model::Labels, crate::model::Samples)| {
+            let kept = samples.timestamps.iter().zip(&samples.values).filter(|(at, _)| **at < until);
+            let (times, values) = kept.map(|(at, value)| (*at, value.to_bits())).unzip();
+            (format!("{labels:?}"), times, values)
+        };
+        contents(store).into_iter().map(read).collect()
+    };
+    let before = settled(&store);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                append(&store, NOW - day + (round % 100) * 600_000, round as f64);
+                if round % 20 == 19 {
+                    store.seal_all().unwrap();
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                store.compact(&Default::default()).unwrap();
+            }
+        });
+        for round in 0..12 {
+            let snapshot = store.snapshot().unwrap();
+            let mut bytes = Vec::new();
+            write(snapshot, &mut bytes, &mut |_, _| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                true
+            })
+            .unwrap();
+            let (mut backup, path) = open_file(directory.path(), &bytes).unwrap();
+            let target = directory.path().join(format!("restored-{round}"));
+            let mut layout = Layout::new(&target).unwrap();
+            backup.read(&mut layout, &mut |_, _| true).unwrap();
+            layout.finish().unwrap();
+            std::fs::remove_file(path).unwrap();
+            let restored = Tsdb::open(Options { clock: clock.clone(), ..Options::new(&target) }).unwrap();
+            assert_eq!(settled(&restored), before, "round {round}");
+            assert_eq!(crate::store::Queryable::status(&restored, 0).unwrap().damaged, 0, "round {round}");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}
