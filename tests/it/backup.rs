@@ -234,7 +234,7 @@ fn what_is_wrong_with_a_file_or_a_place_is_said_and_nothing_is_left() {
         for refused in [verify(&file), restore(&file, &target)] {
             assert!(!refused.status.success() && refused.text.contains(&format!("`{name}`")), "{}", refused.text);
         }
-        assert_eq!(files(directory.path()), [file.clone()], "nothing is left of {name}");
+        assert_eq!(files(directory.path()), std::slice::from_ref(&file), "nothing is left of {name}");
         begin += bytes;
     }
     std::fs::write(&file, &whole[..whole.len() * 2 / 3]).unwrap();
@@ -306,7 +306,7 @@ fn a_kill_at_any_moment_leaves_no_half_backup_and_no_half_directory() {
     let _ = std::fs::remove_file(&file);
     let server = server.start_again();
     assert!(backup(&server, &file).status.success());
-    assert_eq!(files(directory.path()), [file.clone()], "what was left is written over");
+    assert_eq!(files(directory.path()), std::slice::from_ref(&file), "what was left is written over");
     let target = directory.path().join("data");
     for round in 0..12u64 {
         let wait = Duration::from_millis(3 + round * 10);
