@@ -312,6 +312,9 @@ mod tests {
         assert_eq!(due_ms(&asked, None, NOW), NOW + 3_000_000);
         put(directory.path(), NOW + 900_000);
         assert_eq!(due_ms(&asked, None, NOW), NOW + 3_000_000, "one of the future says nothing");
-        assert_eq!(due_ms(&asked, Some(NOW + 3_000_000), NOW + 3_000_000), NOW + 3_600_000);
+        let late = tempfile::tempdir().unwrap();
+        let asked = Backup { directory: late.path().to_owned(), ..asked };
+        put(late.path(), NOW - 7_200_000);
+        assert_eq!((due_ms(&asked, None, NOW), due_ms(&asked, Some(NOW), NOW)), (NOW - 3_600_000, NOW + 600_000));
     }
 }
