@@ -11,7 +11,7 @@ use std::{
 /// What stands behind the name until it is whole.
 pub const UNFINISHED: &str = ".part";
 /// Written bytes are synced this often, so that others who sync do not wait for all of them.
-const SYNC_BYTES: u64 = 32 << 20;
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// A file being written beside its place. Dropped before [`NewFile::finish`], nothing is left of it; a process that is
 /// killed leaves `<name>.part`, which the next one to write the same name writes over.
