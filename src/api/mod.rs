@@ -18,6 +18,7 @@ mod own_metrics;
 mod params;
 mod place;
 mod push;
+mod readers;
 mod render;
 mod router;
 mod routes;

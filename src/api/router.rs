@@ -26,7 +26,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer, Predicate,
-        predicate::{DefaultPredicate, SizeAbove},
+        predicate::{DefaultPredicate, NotForContentType, SizeAbove},
     },
 };
 
@@ -50,7 +50,12 @@ pub fn service(
     let compression = CompressionLayer::new()
         // The processor is worth more than the wire here: the least effort saves most of the bytes.
         .quality(CompressionLevel::Fastest)
-        .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN)));
+        .compress_when(
+            DefaultPredicate::new()
+                .and(SizeAbove::new(COMPRESSED_BYTES_MIN))
+                // Backups: packed already, and their length is said before.
+                .and(NotForContentType::const_new("application/octet-stream")),
+        );
     let router = router
         .fallback(move |request: Request| {
             let pages = pages.clone();

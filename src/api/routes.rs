@@ -78,6 +78,8 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/jobs/{id}", GET, READ, v1::jobs::get),
         row!("/api/v1/jobs/{id}", DELETE, ADMIN, v1::jobs::cancel),
         row!("/api/v1/jobs/{id}/cancel", POST, ADMIN, v1::jobs::cancel),
+        row!("/api/v1/admin/backup", POST, ADMIN, v1::admin::backup),
+        row!("/api/v1/admin/tsdb/snapshot", PUT_POST, ADMIN, v1::admin::snapshot),
         row!("/api/v1/events", GET, READ, v1::events::events),
         row!("/api/v1/metrics", GET, READ, push::groups),
         row!("/api/v1/features", GET, READ, v1::status::features),

@@ -5,6 +5,7 @@ use super::{
     error::{ApiError, ErrorKind},
     middleware::manners::Manners,
     place::Place,
+    readers::Readers,
 };
 use crate::{
     auth::Keyring,
@@ -13,7 +14,7 @@ use crate::{
     promql::engine::Engine,
     scrape::Manager,
     stdx::clock::Clock,
-    store::{Store, Upkeep},
+    store::{Store, Upkeep, backup::SnapshotSource},
     telemetry::Metrics,
 };
 use axum::{
@@ -47,6 +48,8 @@ pub struct ApiConfig {
     pub failed_logins_per_minute_max: u64,
     /// Of one token.
     pub pushes_per_minute_max: u64,
+    /// Whether Prometheus' admin paths answer.
+    pub admin_api: bool,
     /// Names under which browsers may ask, beside those that nobody else can own; lower case.
     pub hosts: Vec<String>,
 }
@@ -61,6 +64,7 @@ impl Default for ApiConfig {
             place: Place::default(),
             failed_logins_per_minute_max: 10,
             pushes_per_minute_max: 600,
+            admin_api: false,
             hosts: Vec::new(),
         }
     }
@@ -70,6 +74,8 @@ impl Default for ApiConfig {
 #[derive(Debug, Clone, Default)]
 pub struct InForce {
     pub yaml: String,
+    /// The file as it was read, without its secrets; empty where there is none.
+    pub file: String,
     pub reload_failed: bool,
     /// When it came into force.
     pub since_ms: i64,
@@ -99,6 +105,8 @@ pub struct Parts {
     pub ingest: Ingest,
     pub jobs: Jobs,
     pub scrape: Manager,
+    /// The same store, to be backed up.
+    pub snapshots: Arc<dyn SnapshotSource>,
     pub reload: mpsc::Sender<ReloadRequest>,
     pub clock: Arc<dyn Clock>,
 }
@@ -118,6 +126,7 @@ pub struct Api {
     pub metrics: Metrics,
     pub about: About,
     pub admission: Admission,
+    pub readers: Readers,
     pub manners: Manners,
     pub requests: RequestMetrics,
     /// Cancelled when the process stops: answers that never end by themselves end then.
@@ -150,7 +159,20 @@ impl Api {
         let manners =
             Manners::new(config.failed_logins_per_minute_max, config.pushes_per_minute_max, config.hosts.clone());
         let stage = AtomicU8::new(Stage::Starting as u8);
-        Api { config, keyring, metrics, about, admission, manners, requests, stop, stage, parts: OnceLock::new() }
+        let readers = Readers::start(config.reads_max);
+        Api {
+            config,
+            keyring,
+            metrics,
+            about,
+            admission,
+            readers,
+            manners,
+            requests,
+            stop,
+            stage,
+            parts: OnceLock::new(),
+        }
     }
 
     /// From now on everything is answered. A second call changes nothing.

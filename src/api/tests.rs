@@ -89,6 +89,7 @@ impl TestApi {
             ingest,
             jobs: Jobs::open(shared.clone(), clock.clone()),
             upkeep: store.clone(),
+            snapshots: store.clone(),
             store: shared,
             clock,
         });

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Holds the process id of whoever has the directory, for people; what counts is the lock on it.
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 
 /// A data directory that no other process has; it is given back when dropped, also by a crash.
 #[derive(Debug)]

@@ -5,11 +5,13 @@
 //!    on a signal stops them backwards, each step with a deadline.
 //! 3. [`reload`] reads the config again when asked: what is scraped and how this [`host`] is watched changes, or nothing does.
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
-//! 5. [`offline`] opens a data directory that no server has, for tools.
+//! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
+//!    [`backup`] writes backups by itself, now and then.
 //! 6. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
+mod backup;
 mod directory;
 mod error;
 mod host;
@@ -19,8 +21,10 @@ mod metrics;
 mod offline;
 mod overload;
 mod reload;
+mod restore;
 mod run;
 
 pub use error::StartError;
 pub use offline::Offline;
+pub use restore::restore;
 pub use run::{Settings, run};

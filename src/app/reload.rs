@@ -1,6 +1,6 @@
 //! Reading the config again: what it says of scraping and of this host comes into force, or nothing does.
 
-use super::{host::HostWatch, metrics::ReloadMetrics};
+use super::{backup::Backups, host::HostWatch, metrics::ReloadMetrics};
 use crate::{
     api::{Api, InForce},
     config::{Config, Overrides, load, restart_keys},
@@ -20,6 +20,7 @@ pub struct Origin {
 
 /// What a reload changes.
 pub struct Reloadable {
+    pub backups: Backups,
     pub scrape: Manager,
     pub host: HostWatch,
 }
@@ -28,6 +29,8 @@ pub struct Reloadable {
 pub struct Reloader {
     origin: Origin,
     config: Config,
+    /// Its text, without secrets.
+    text: String,
     /// Where we listen, which is how we look to ourselves.
     address: SocketAddr,
     rooms: Reloadable,
@@ -40,14 +43,14 @@ impl Reloader {
     /// `config` is what `origin` gave at the start; its host is watched already.
     pub fn new(
         origin: Origin,
-        config: Config,
+        (config, text): (Config, String),
         address: SocketAddr,
         rooms: Reloadable,
         api: Arc<Api>,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Reloader {
-        Reloader { origin, config, address, rooms, api, clock, metrics: ReloadMetrics::new(metrics) }
+        Reloader { origin, config, text, address, rooms, api, clock, metrics: ReloadMetrics::new(metrics) }
     }
 
     /// Brings the config into force that the process was started with.
@@ -77,8 +80,8 @@ impl Reloader {
         if !waiting.is_empty() {
             let keys = waiting.join(", ");
             tracing::warn!(
-                "Changed, and in force only after a restart: {keys}. What is scraped and how this host is watched is \
-                 in force now."
+                "Changed, and in force only after a restart: {keys}. What is scraped, backed up and how this host \
+                 is watched is in force now."
             );
         }
         if loaded.config.hosts != self.config.hosts {
@@ -86,6 +89,8 @@ impl Reloader {
             self.config.hosts = loaded.config.hosts;
         }
         self.config.scrape = loaded.config.scrape;
+        self.config.backup = loaded.config.backup;
+        self.text = loaded.text;
         self.apply().await;
         tracing::info!("The config is reloaded.");
         Ok(())
@@ -111,8 +116,10 @@ impl Reloader {
         let own = self.config.scrape.own_interval_ms;
         let own = own.map(|interval_ms| Own { address: self.address.to_string(), metrics_path, interval_ms });
         self.rooms.scrape.apply(&scrape::Config { jobs: self.config.scrape.jobs.clone(), own }).await;
+        self.rooms.backups.apply(self.config.backup.clone());
         let since_ms = self.clock.now_ms();
-        *self.api.about.in_force.write() = InForce { yaml: self.config.to_yaml(), reload_failed: false, since_ms };
+        let (yaml, file) = (self.config.to_yaml(), self.text.clone());
+        *self.api.about.in_force.write() = InForce { yaml, file, reload_failed: false, since_ms };
         self.metrics.successful.set(1);
         self.metrics.success_seconds.set(since_ms / 1000);
     }

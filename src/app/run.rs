@@ -2,6 +2,7 @@
 
 use super::{
     StartError,
+    backup::{BackupMetrics, Backups},
     directory::DataDirectory,
     host::HostWatch,
     known, listener, metrics, overload,
@@ -24,6 +25,7 @@ use crate::{
     stdx::clock::{Clock, SystemClock},
     store::{
         Store,
+        backup::clear_left_overs,
         tsdb::{Options, Tsdb},
     },
     telemetry::{Metrics, build},
@@ -60,6 +62,10 @@ const DESCRIPTORS_KEPT: u64 = 512;
 pub struct Settings {
     /// What the file says, with the overrides in place.
     pub config: Config,
+    /// Its file's text without secrets, which backups hold; empty where there is no file.
+    pub config_text: String,
+    /// Whether Prometheus' admin paths answer.
+    pub admin_api: bool,
     /// Where the config came from, to be read again on SIGHUP.
     pub config_file: Option<PathBuf>,
     pub overrides: Overrides,
@@ -89,7 +95,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 }
 
 async fn live(settings: Settings) -> Result<(), StartError> {
-    let config = settings.config;
+    let (config, admin_api) = (settings.config, settings.admin_api);
     let listener = listener::open(config.listen, &settings.rest_of_line).await?;
     let directory = DataDirectory::open(&config.data)?;
     let mut signals = Signals::new().context("signals cannot be waited for")?;
@@ -97,9 +103,9 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     let metrics = Metrics::new();
     metrics::register_process(&metrics);
     let stop = CancellationToken::new();
-    let about = about(&config, &directory, &*clock);
+    let about = about(&config, admin_api, &directory, &*clock);
     let address = listener.local_addr().context("the port that was opened is not known")?;
-    let api = Api::new(api_config(&config, address), config.keyring(), metrics.clone(), about, stop.clone());
+    let api = Api::new(api_config(&config, admin_api, address), config.keyring(), metrics.clone(), about, stop.clone());
     let api = Arc::new(api);
     // Served before the store is open: health answers, and everything else says that it is not ready.
     let server = serve(&config, &api, listener, stop.clone());
@@ -125,9 +131,17 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
     metrics::register_hosts(&metrics, &rooms.host);
     let origin = Origin { file: settings.config_file, overrides: settings.overrides };
-    let reloadable = Reloadable { scrape: rooms.scrape.clone(), host: rooms.host.clone() };
     let clock = rooms.clock.clone();
-    let mut reloader = Reloader::new(origin, config, address, reloadable, api.clone(), clock, &metrics);
+    let of_api = api.clone();
+    let backups = Backups::start(
+        (rooms.store.clone(), rooms.jobs.clone(), clock.clone()),
+        Arc::new(move || of_api.about.in_force.read().file.clone()),
+        BackupMetrics::new(&metrics),
+        stop.clone(),
+    );
+    let reloadable = Reloadable { backups, scrape: rooms.scrape.clone(), host: rooms.host.clone() };
+    let mut reloader =
+        Reloader::new(origin, (config, settings.config_text), address, reloadable, api.clone(), clock, &metrics);
     // Before anybody may ask which targets there are.
     reloader.start().await;
     api.ready(rooms.parts(reload));
@@ -215,6 +229,7 @@ impl Rooms {
         };
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", directory.path().display()))?;
         let store = Arc::new(store);
+        clear_left_overs(directory.path());
         let ingest_config =
             IngestConfig { series_per_token_max: config.limits.series_per_token_max, ..IngestConfig::default() };
         let ingest = Ingest::new(store.clone(), clock.clone(), ingest_config);
@@ -236,6 +251,7 @@ impl Rooms {
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),
+            snapshots: self.store.clone(),
             scrape: self.scrape.clone(),
             reload,
             clock: self.clock.clone(),
@@ -276,7 +292,7 @@ fn engine_config(config: &Config) -> EngineConfig {
     }
 }
 
-fn api_config(config: &Config, address: SocketAddr) -> ApiConfig {
+fn api_config(config: &Config, admin_api: bool, address: SocketAddr) -> ApiConfig {
     let place = Place {
         prefix: config.web.prefix().to_owned(),
         origin: config.web.external.as_ref().and_then(|external| external.origin.clone()),
@@ -284,6 +300,7 @@ fn api_config(config: &Config, address: SocketAddr) -> ApiConfig {
     };
     ApiConfig {
         place,
+        admin_api,
         body_bytes_max: config.limits.body_bytes_max,
         reads_max: config.limits.query_concurrent_max,
         read_timeout_ms: config.limits.query_timeout_ms.unsigned_abs(),
@@ -293,12 +310,13 @@ fn api_config(config: &Config, address: SocketAddr) -> ApiConfig {
     }
 }
 
-fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About {
+fn about(config: &Config, admin_api: bool, directory: &DataDirectory, clock: &dyn Clock) -> About {
     let flags = [
         ("listen", config.listen.to_string()),
         ("data", directory.path().display().to_string()),
         ("web.external-url", config.web.external.as_ref().map_or_else(String::new, External::url)),
         ("web.route-prefix", format!("/{}", config.web.prefix().trim_start_matches('/'))),
+        ("web.enable-admin-api", admin_api.to_string()),
         ("storage.tsdb.retention.time", crate::model::time::format_duration_ms(config.retention_ms)),
         ("storage.tsdb.retention.size", config.bytes_max.to_string()),
         ("storage.tsdb.retention.percentage", config.disk_percent_max.to_string()),
@@ -310,7 +328,12 @@ fn about(config: &Config, directory: &DataDirectory, clock: &dyn Clock) -> About
     let flags: BTreeMap<String, String> = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     About {
         started_ms: clock.now_ms(),
-        in_force: RwLock::new(InForce { yaml: config.to_yaml(), reload_failed: false, since_ms: clock.now_ms() }),
+        in_force: RwLock::new(InForce {
+            yaml: config.to_yaml(),
+            file: String::new(),
+            reload_failed: false,
+            since_ms: clock.now_ms(),
+        }),
         flags,
         retention_ms: config.retention_ms,
         bytes_max: config.bytes_max,

@@ -29,6 +29,40 @@ pub enum Command {
     Query(Query),
     /// Show what is stored where, what goes next and what is damaged; or merge blocks now.
     Storage(Storage),
+    /// Write everything into one file, while the server runs.
+    Backup(Backup),
+    /// Make a data directory of a backup, or check one.
+    Restore(Restore),
+}
+
+/// Data, push groups, jobs, and the config without its secrets. Token files are not in it: keep those yourself.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to write; nothing may have the name yet.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A running server, with its path prefix if it has one.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File that holds a token with the scope `admin`.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Back up this data directory in place of asking a server; none may be running on it.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The directory to make: it must be missing or empty.
+    #[arg(long, value_name = "DIRECTORY", required_unless_present = "verify", conflicts_with = "verify")]
+    pub data_dir: Option<PathBuf>,
+    /// Only check that every byte is what was backed up.
+    #[arg(long)]
+    pub verify: bool,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +130,9 @@ pub struct Up {
     /// Keep blocks and log within so many bytes, as in Prometheus; goes before `storage.max_bytes`. [default: no limit]
     #[arg(long = "storage.tsdb.retention.size", value_name = "SIZE")]
     pub retention_size: Option<String>,
+    /// Answer Prometheus' admin paths, such as /api/v1/admin/tsdb/snapshot, to tokens of the scope admin.
+    #[arg(long = "web.enable-admin-api")]
+    pub enable_admin_api: bool,
     /// Listen where other machines can reach it although no token is configured: anybody can then write and read.
     #[arg(long)]
     pub insecure_public_http: bool,

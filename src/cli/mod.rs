@@ -1,15 +1,17 @@
 //! The command line: one file a subcommand.
 //!
 //! 1. [`arguments`] is what may be written, with its help.
-//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`] or [`storage`] and turns what goes wrong into a text and an
-//!    exit code.
+//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`backup`] or [`restore`] and turns what goes
+//!    wrong into a text and an exit code.
 //! 3. [`client`] asks a running server; [`storage_table`] prints its report on the store.
 
 mod arguments;
+mod backup;
 mod client;
 mod config;
 mod dispatch;
 mod query;
+mod restore;
 mod storage;
 mod storage_table;
 mod token;

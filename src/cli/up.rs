@@ -17,8 +17,8 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     log::start(arguments.log.log_format.into(), filter.as_deref()).map_err(Failure::wrong)?;
     let rest_of_line = rest_of_line(&arguments);
     let overrides = overrides(&arguments)?;
-    let Loaded { mut config, warnings } = match &arguments.config {
-        None => Loaded { config: Config::empty(), warnings: vec![] },
+    let Loaded { mut config, text: config_text, warnings } = match &arguments.config {
+        None => Loaded { config: Config::empty(), text: String::new(), warnings: vec![] },
         Some(file) => load(file).map_err(|refused| refused_failure(&refused))?,
     };
     if let Some(file) = &arguments.config {
@@ -26,7 +26,9 @@ pub fn up(arguments: Up) -> Result<(), Failure> {
     }
     overrides.apply(&mut config);
     let insecure_public_http = arguments.insecure_public_http;
-    let settings = Settings { config, config_file: arguments.config, overrides, insecure_public_http, rest_of_line };
+    let (admin_api, config_file) = (arguments.enable_admin_api, arguments.config);
+    let settings =
+        Settings { config, config_text, admin_api, config_file, overrides, insecure_public_http, rest_of_line };
     run(settings).map_err(|error| match &error {
         StartError::Refused(_) => Failure::wrong(error.to_string()),
         StartError::Failed(_) => Failure::failed(error.to_string()),
@@ -67,6 +69,9 @@ fn rest_of_line(arguments: &Up) -> String {
         if let Some(text) = text {
             rest.push_str(&format!(" {name} {}", quoted(text)));
         }
+    }
+    if arguments.enable_admin_api {
+        rest.push_str(" --web.enable-admin-api");
     }
     if arguments.insecure_public_http {
         rest.push_str(" --insecure-public-http");

@@ -4,6 +4,7 @@ use super::{
     check::check,
     problem::{Problem, Problems},
     raw::RawConfig,
+    redact,
     resolve::{Config, resolve},
     schema::ROOT,
     tree,
@@ -20,6 +21,8 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
+    /// What was read, without its secrets.
+    pub text: String,
     pub warnings: Vec<Problem>,
 }
 
@@ -79,7 +82,8 @@ pub fn load_text(text: &str, base: &Path) -> Result<Loaded, Problems> {
         problems.errors.sort_by_key(|problem| problem.line);
         return Err(problems);
     }
-    Ok(Loaded { config, warnings: problems.warnings })
+    let text = redact::without_secrets(text, &config);
+    Ok(Loaded { config, text, warnings: problems.warnings })
 }
 
 #[cfg(test)]

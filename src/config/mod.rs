@@ -4,17 +4,20 @@
 //! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
 //!    known ones that do nothing yet are warnings.
 //! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its
-//!    jobs, [`web`] where people find it.
+//!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere.
 //! 4. [`overrides`] puts the command line before the file, and tells what a reload cannot change.
-//! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force.
+//! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force,
+//!    [`redact`] what was written.
 //!
 //! Invariant: secrets are read, hashed and dropped; nothing here prints one.
 
+mod backup;
 mod check;
 mod load;
 mod overrides;
 mod problem;
 mod raw;
+mod redact;
 mod resolve;
 mod schema;
 mod scrape;
@@ -22,6 +25,7 @@ mod show;
 mod tree;
 mod web;
 
+pub use backup::Backup;
 pub use check::parse_size;
 pub use load::{Loaded, Refused, load, load_text};
 pub use overrides::{Overrides, restart_keys};

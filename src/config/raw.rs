@@ -32,6 +32,7 @@ pub struct RawConfig {
     pub hosts_enabled: Option<Located<bool>>,
     pub hosts_interval_ms: Option<Located<i64>>,
     pub self_scrape: Option<bool>,
+    pub backup: Option<Located<RawBackup>>,
     pub external_url: Option<Located<String>>,
     pub route_prefix: Option<Located<String>>,
     /// What jobs take where they say nothing themselves.
@@ -48,6 +49,13 @@ pub struct RawToken {
     pub token_file: Option<Located<String>>,
     pub sha256: Option<Located<String>>,
     pub scopes: Option<Vec<Located<String>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawBackup {
+    pub directory: Option<Located<String>>,
+    pub interval_ms: Option<Located<i64>>,
+    pub keep: Option<Located<u64>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -111,6 +119,7 @@ impl RawConfig {
             hosts_enabled: found(tree.get("hosts"), "enabled", parse_bool),
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
+            backup: tree.get("backup").map(|node| Located { value: RawBackup::read(node), line: node.line }),
             external_url: text(tree.get("web"), "external_url"),
             route_prefix: text(tree.get("web"), "route_prefix"),
             global: tree.get("global").cloned(),
@@ -127,6 +136,16 @@ impl RawToken {
             token_file: text(Some(node), "token_file"),
             sha256: text(Some(node), "sha256"),
             scopes: node.get("scopes").map(texts),
+        }
+    }
+}
+
+impl RawBackup {
+    fn read(node: &Node) -> RawBackup {
+        RawBackup {
+            directory: text(Some(node), "directory"),
+            interval_ms: duration(Some(node), "interval"),
+            keep: whole(Some(node), "keep"),
         }
     }
 }

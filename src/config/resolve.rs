@@ -1,6 +1,7 @@
 //! From what was written to what it means: defaults filled in, everything typed, every mistake reported.
 
 use super::{
+    backup::{self, Backup},
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
@@ -61,6 +62,7 @@ pub struct Config {
     pub hosts: Hosts,
     pub web: Web,
     pub scrape: ScrapeJobs,
+    pub backup: Option<Backup>,
 }
 
 /// How this host itself is watched.
@@ -188,6 +190,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let scrape = scrape::resolve(&raw, base, problems);
     Config {
         scrape,
+        backup: backup::resolve(raw.backup, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),

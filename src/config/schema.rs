@@ -52,11 +52,14 @@ const OURS: &[Key] = &[
     key("features", Texts),
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
+    key("backup", Map(&[BACKUP])),
 ];
 
 const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key("hosts", Texts)];
 
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
+
+const BACKUP: &[Key] = &[key("directory", Text), key("interval", Duration), key("keep", Whole)];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 

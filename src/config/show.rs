@@ -70,6 +70,12 @@ impl Config {
         let prefix = self.web.prefix();
         writeln!(out, "  route_prefix: {}", quoted(if prefix.is_empty() { "/" } else { prefix }))?;
         writeln!(out, "  hosts: [{}]", hosts.join(", "))?;
+        if let Some(backup) = &self.backup {
+            writeln!(out, "backup:")?;
+            writeln!(out, "  directory: {}", quoted(&backup.directory.to_string_lossy()))?;
+            writeln!(out, "  interval: {}", format_duration_ms(backup.interval_ms))?;
+            writeln!(out, "  keep: {}", backup.keep)?;
+        }
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;

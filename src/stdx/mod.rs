@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod cancel;
 pub mod clock;
+pub mod new_file;
 pub mod size;
 pub mod spelling;
 pub mod throttle;

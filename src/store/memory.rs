@@ -4,6 +4,7 @@
 use super::{
     Appendable, Compacted, Conflict, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange,
     SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree, Upkeep, WriteBatch,
+    backup::{Snapshot, SnapshotSource},
     tsdb::block::Progress,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 use parking_lot::RwLock;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -247,6 +249,16 @@ impl Upkeep for Memory {
 
     fn compact(&self, _progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         Ok(Compacted::default())
+    }
+}
+
+impl SnapshotSource for Memory {
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Err(StoreError::Directory("this store is in memory alone: there is nothing to copy".to_owned()))
+    }
+
+    fn directory(&self) -> &Path {
+        Path::new("")
     }
 }
 

@@ -5,12 +5,14 @@
 //! 2. [`Queryable`] finds series by matchers and reads them into the caller's columns.
 //! 3. [`StateStore`] reads back the small state (push groups, cursors, jobs) that batches changed.
 //! 4. [`upkeep`] is the operator's side: what is stored where, and merging on demand.
+//! 5. [`backup`] is a store in one file: written while it is written to, checked, laid out as a directory again.
 //! 5. [`tsdb`] is the engine, [`memory`] the plain second implementation that tests compare it with through
 //!    [`mirror`], [`kv`] the only user of redb.
 //!
 //! Invariant: samples come through `ingest` alone; nothing here knows PromQL, HTTP or a wire format.
 
 mod append;
+pub mod backup;
 mod error;
 pub mod kv;
 pub mod memory;

@@ -4,7 +4,9 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`clients`]: programs of others, unchanged, against us.
+//! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
+//! - [`compat`]: data directories of other versions.
 //! - [`query`]: queries under limits, cancelled, explained.
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
@@ -21,9 +23,11 @@ mod support;
 
 mod api;
 mod auth;
+mod backup;
 mod bad_input;
 mod clients;
 mod command_line;
+mod compat;
 mod grafana;
 mod hosts;
 mod lifecycle;

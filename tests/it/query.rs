@@ -125,8 +125,7 @@ fn each_limit_is_named_with_the_option_that_raises_it() {
     let slow = TestServer::with_config("limits:\n  query_timeout: 20ms\n");
     filled(&slow, 40, 2_000);
     let (start, end) = ((now - 3_000).to_string(), now.to_string());
-    let fields =
-        [("query", "predict_linear(heavy[1h], 60)"), ("start", &start[..]), ("end", &end), ("step", "0.5")];
+    let fields = [("query", "predict_linear(heavy[1h], 60)"), ("start", &start[..]), ("end", &end), ("step", "0.5")];
     let message = slow.form("/api/v1/query_range", &fields).api_error(503, "timeout").to_owned();
     assert!(message.starts_with("query timed out in expression evaluation: 20ms are allowed"), "{message}");
     assert!(message.contains("limits.query_timeout"), "{message}");

@@ -138,3 +138,60 @@ fn bytes_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
+
+/// A series of one native histogram, to stand in a request beside others: `count` observations in each of two buckets.
+pub fn histogram_series_plain(name: &str, timestamp: i64, count: u64) -> Vec<u8> {
+    let double = |out: &mut Vec<u8>, field: u8, value: f64| {
+        out.push(field << 3 | 1);
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    };
+    let mut histogram = vec![1 << 3];
+    varint(&mut histogram, 2 * count);
+    double(&mut histogram, 3, 3.5 * count as f64);
+    // sint32 3 is written as 6.
+    histogram.extend([4 << 3, 6]);
+    double(&mut histogram, 5, 1e-128);
+    histogram.extend([6 << 3, 0]);
+    bytes_field(&mut histogram, 11, &[1 << 3, 0, 2 << 3, 2]);
+    let mut deltas = Vec::new();
+    varint(&mut deltas, 2 * count);
+    varint(&mut deltas, 0);
+    bytes_field(&mut histogram, 12, &deltas);
+    histogram.push(15 << 3);
+    varint(&mut histogram, timestamp as u64);
+    let mut series = label_plain("__name__", name);
+    bytes_field(&mut series, 4, &histogram);
+    let mut out = Vec::new();
+    bytes_field(&mut out, 1, &series);
+    out
+}
+
+/// A series of one sample with one exemplar, to stand in a request beside others.
+pub fn exemplar_series_plain(name: &str, timestamp: i64, value: f64, trace: &str) -> Vec<u8> {
+    let number = |out: &mut Vec<u8>, field: u8| {
+        out.push(field << 3 | 1);
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    };
+    let mut sample = Vec::new();
+    number(&mut sample, 1);
+    sample.push(2 << 3);
+    varint(&mut sample, timestamp as u64);
+    let mut exemplar = label_plain("trace_id", trace);
+    number(&mut exemplar, 2);
+    exemplar.push(3 << 3);
+    varint(&mut exemplar, timestamp as u64);
+    let mut series = label_plain("__name__", name);
+    bytes_field(&mut series, 2, &sample);
+    bytes_field(&mut series, 3, &exemplar);
+    let mut out = Vec::new();
+    bytes_field(&mut out, 1, &series);
+    out
+}
+
+fn label_plain(name: &str, value: &str) -> Vec<u8> {
+    let (mut label, mut out) = (Vec::new(), Vec::new());
+    bytes_field(&mut label, 1, name.as_bytes());
+    bytes_field(&mut label, 2, value.as_bytes());
+    bytes_field(&mut out, 1, &label);
+    out
+}

@@ -3,7 +3,7 @@
 use super::query::{read_range, refusal};
 use crate::{
     api::{
-        error::{ApiError, ErrorKind},
+        error::ApiError,
         params::Params,
         render::envelope::Envelope,
         render::envelope::push_value,
@@ -39,7 +39,7 @@ pub async fn explanation(
     let turn = api.admission.read(options.timeout_ms.map(Duration::from_millis)).await?;
     let _cancel = super::query::CancelOnDrop(options.cancel.clone());
     let engine = parts.engine.clone();
-    let done = tokio::task::spawn_blocking(move || {
+    let work = move || {
         let _turn = turn;
         let options: QueryOptions = options;
         let found = explain(&engine, &query, asked, &options)
@@ -47,11 +47,8 @@ pub async fn explanation(
         let mut envelope = Envelope::new(4096);
         push_value(&mut envelope.out, &tree(&found));
         Ok(envelope.finish(&found.warnings, &found.infos))
-    });
-    done.await.unwrap_or_else(|cause| {
-        tracing::error!(%cause, "An explanation ended without an answer.");
-        Err(ApiError::new(ErrorKind::Internal, "the query ended without an answer; the log says more"))
-    })
+    };
+    api.readers.run(work).await
 }
 
 fn tree(found: &Explanation) -> Value {

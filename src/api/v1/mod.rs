@@ -1,5 +1,6 @@
 //! Prometheus' API, version 1: one file for each family of endpoints.
 
+pub mod admin;
 pub mod events;
 pub mod explain;
 pub mod jobs;

@@ -153,7 +153,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Waits for a turn, computes on a thread that may block, and writes the answer there too.
+/// Waits for a turn, computes on a thread of the readers, and writes the answer there too.
 async fn ask(
     api: &Arc<Api>,
     engine: &Arc<Engine>,
@@ -168,19 +168,13 @@ async fn ask(
     let turn = api.admission.read(wait).await?;
     let _cancel = CancelOnDrop(asked.options.cancel.clone());
     let engine = engine.clone();
-    let computed = tokio::task::spawn_blocking(move || {
+    let compute = move || {
         let _turn = turn;
         let answer = work(&engine, &asked.query, &asked.options)
             .map_err(|error| refusal(error, &engine.config().limits, asked.options.timeout_ms))?;
         Ok(write_answer(answer, asked.stats, asked.warning, limit))
-    });
-    match computed.await {
-        Ok(result) => result,
-        Err(cause) => {
-            tracing::error!(%cause, "A query ended without an answer.");
-            Err(ApiError::new(ErrorKind::Internal, "the query ended without an answer; the log says more"))
-        }
-    }
+    };
+    api.readers.run(compute).await
 }
 
 fn write_answer(mut answer: Answer, stats: bool, warning: Option<String>, limit: usize) -> Response {

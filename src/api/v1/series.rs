@@ -2,7 +2,7 @@
 
 use crate::{
     api::{
-        error::{ApiError, ErrorKind},
+        error::ApiError,
         params::Params,
         render::{
             envelope::{Envelope, TRUNCATED},
@@ -132,21 +132,18 @@ fn warnings(truncated: bool) -> Vec<String> {
     truncated.then(|| TRUNCATED.to_owned()).into_iter().collect()
 }
 
-/// Runs `work` in its turn, on a thread that may block: an index may take its time.
+/// Runs `work` in its turn, on a thread of the readers: an index may take its time.
 pub async fn read(
     api: &Arc<Api>,
     parts: Arc<Parts>,
     work: impl FnOnce(&Parts) -> Result<Response, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let turn = api.admission.read(None).await?;
-    let done = tokio::task::spawn_blocking(move || {
+    let work = move || {
         let _turn = turn;
         work(&parts)
-    });
-    done.await.unwrap_or_else(|cause| {
-        tracing::error!(%cause, "A read ended without an answer.");
-        Err(ApiError::new(ErrorKind::Internal, "the request ended without an answer; the log says more"))
-    })
+    };
+    api.readers.run(work).await
 }
 
 /// Undoes the escaping of names as `U__`: `_2e_` is the character with that code, `__` an underscore. What is not

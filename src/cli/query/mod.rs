@@ -12,3 +12,4 @@ mod server;
 mod text;
 
 pub use run::query;
+pub(super) use server::Server;

@@ -8,11 +8,13 @@
 //!    disk is short.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
-//! 4. A start loads the checkpoint, opens the files and replays the log over them ([`recover`]).
+//! 4. [`backup`] shows the store as it is at one position of the log, to be copied meanwhile.
+//! 5. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
 //!
 //! Invariant: the log is the truth until a block, the checkpoint or `kv` holds the same durably; a record applied
 //! twice changes nothing.
 
+mod backup;
 pub mod block;
 mod by_labels;
 mod checkpoint;
@@ -32,7 +34,7 @@ mod run;
 mod selection;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 #[cfg(test)]
 mod tests_blocks;
 #[cfg(test)]
@@ -48,6 +50,7 @@ mod tests_report;
 #[cfg(test)]
 mod tests_threads;
 mod ticker;
+mod version;
 
 pub use engine::Tsdb;
 pub use options::Options;

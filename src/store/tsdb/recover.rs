@@ -11,6 +11,7 @@ use super::{
     record, report,
     run::{Run, RunEnd},
     state::State,
+    version,
 };
 use crate::{
     model::Timestamp,
@@ -31,6 +32,7 @@ impl Tsdb {
     /// Opens the store in a directory, which is created where it is missing. Damage never prevents it: what is lost is
     /// counted and logged. Fails where the directory cannot be used or holds a newer format.
     pub fn open(options: Options) -> Result<Tsdb, StoreError> {
+        version::check(&*options.vfs, &options.directory)?;
         let kv = kv::RedbKv::open(&options.directory.join("state"))?;
         Tsdb::open_with(options, Box::new(kv))
     }
@@ -38,6 +40,7 @@ impl Tsdb {
     /// As [`Tsdb::open`], with the small state kept elsewhere.
     pub fn open_with(options: Options, kv: Box<dyn kv::Kv>) -> Result<Tsdb, StoreError> {
         let vfs = options.vfs.clone();
+        version::check(&*vfs, &options.directory)?;
         let blocks = options.directory.join("blocks");
         vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
         let damaged = Arc::new(Damaged::default());

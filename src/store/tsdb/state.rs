@@ -75,6 +75,17 @@ impl State {
         saved
     }
 
+    /// All of it as changes of an empty state, and the log's end, which is asked while no change can come in between.
+    pub fn all(&self, end: impl FnOnce() -> Position) -> (Vec<StateChange>, Position) {
+        let inner = self.inner.lock();
+        let change = |((tree, key), value): (&(Tree, Vec<u8>), &Vec<u8>)| StateChange {
+            tree: *tree,
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        (inner.values.iter().map(change).collect(), end())
+    }
+
     pub fn get(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
         self.inner.lock().values.get(&(tree, key.to_vec())).cloned()
     }

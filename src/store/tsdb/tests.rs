@@ -22,11 +22,11 @@ use std::{
     sync::Arc,
 };
 
-pub(super) const NOW: i64 = 1_700_000_000_000;
+pub(in crate::store) const NOW: i64 = 1_700_000_000_000;
 
 /// The same small state for one engine after the other.
 #[derive(Clone, Default)]
-pub(super) struct SharedKv(Arc<MemoryKv>);
+pub(in crate::store) struct SharedKv(Arc<MemoryKv>);
 
 impl SharedKv {
     /// The same content, for itself.
@@ -53,7 +53,7 @@ impl Kv for SharedKv {
     }
 }
 
-pub(super) struct Bench {
+pub(in crate::store) struct Bench {
     pub clock: ManualClock,
     pub vfs: SimulatedVfs,
     pub kv: SharedKv,
@@ -103,7 +103,7 @@ impl Bench {
 }
 
 /// Labels and samples of every series that has some.
-pub(super) fn contents(store: &Tsdb) -> Vec<(Labels, Samples)> {
+pub(in crate::store) fn contents(store: &Tsdb) -> Vec<(Labels, Samples)> {
     let set = store.select(TimeRange::ALL, &[all()], &Hints::default()).unwrap();
     let read = |index| {
         let mut samples = Samples::default();
@@ -114,17 +114,17 @@ pub(super) fn contents(store: &Tsdb) -> Vec<(Labels, Samples)> {
 }
 
 /// The values of series number `series`.
-pub(super) fn values_of(store: &Tsdb, series: usize) -> Vec<f64> {
+pub(in crate::store) fn values_of(store: &Tsdb, series: usize) -> Vec<f64> {
     let found = contents(store).into_iter().filter(|(found, _)| *found == labels(series));
     found.flat_map(|(_, samples)| samples.values).collect()
 }
 
-pub(super) fn labels(series: usize) -> Labels {
+pub(in crate::store) fn labels(series: usize) -> Labels {
     let (name, job) = (format!("m{}", series % 3), format!("j{}", series % 4));
     Labels::from_pairs([("__name__", name.as_str()), ("job", &job), ("n", &series.to_string())]).unwrap()
 }
 
-pub(super) fn all() -> Matcher {
+pub(in crate::store) fn all() -> Matcher {
     Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap()
 }
 
@@ -159,7 +159,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-pub(super) fn time_of(offset: i64) -> Timestamp {
+pub(in crate::store) fn time_of(offset: i64) -> Timestamp {
     NOW - 3 * WINDOW_MS + offset * 18_000
 }
 
@@ -300,7 +300,7 @@ impl Bench {
     }
 }
 
-pub(super) fn one_sample(store: &Tsdb, series: usize, at: Timestamp, value: f64) -> WriteBatch {
+pub(in crate::store) fn one_sample(store: &Tsdb, series: usize, at: Timestamp, value: f64) -> WriteBatch {
     let mut batch = WriteBatch::default();
     batch.push(store.series_id(&labels(series)).unwrap(), at, value);
     batch

@@ -23,6 +23,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 mod values;
+mod version;
 mod writer;
 
 pub use format::Footer;
@@ -30,3 +31,4 @@ pub use merge::{MergeTarget, Progress, merge_blocks};
 pub use order::{Place, put_in_order};
 pub use reader::{Block, ClockCache, Damaged};
 pub use seal::seal_window;
+pub use version::newer_format;

@@ -8,12 +8,18 @@ use super::{
 };
 use crate::store::{StoreError, Ticket};
 use parking_lot::{Condvar, Mutex};
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+};
 use tokio::sync::oneshot;
 
 /// The log. Shared by reference; all calls may come from several threads. Dropping it is [`Log::close`].
 pub struct Log {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     committer: Mutex<Option<JoinHandle<()>>>,
     replay: ReplayStats,
 }
@@ -47,6 +53,8 @@ pub(super) struct Shared {
     /// Taken by the committer for each new segment, never while it holds `state`.
     pub segments: Mutex<Segments>,
     pub options: LogOptions,
+    /// Who reads the segments as they are: none is given up meanwhile.
+    pub holds: AtomicUsize,
 }
 
 pub(super) struct State {
@@ -120,6 +128,7 @@ impl Log {
             room: Condvar::new(),
             segments: Mutex::new(segments),
             options,
+            holds: AtomicUsize::new(0),
         });
         let committer = Committer::new(shared.clone(), start.acknowledged, start.intact);
         let thread = std::thread::Builder::new()
@@ -201,8 +210,12 @@ impl Log {
         self.shared.state.lock().failed_groups
     }
 
-    /// Gives up the segments that lie wholly before `position`: call it when their content is durable elsewhere.
+    /// Gives up the segments that lie wholly before `position`: call it when their content is durable elsewhere. While
+    /// somebody holds them it does nothing; the next call gives them up too.
     pub fn truncate_before(&self, position: Position) -> Result<(), StoreError> {
+        if self.shared.holds.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
         self.shared.segments.lock().retire_before(position.0).map_err(StoreError::io("removing old log segments"))
     }
 

@@ -14,6 +14,7 @@
 
 mod append;
 mod commit;
+mod hold;
 mod record;
 mod replay;
 mod segment;
@@ -22,8 +23,10 @@ mod segment;
 mod tests;
 
 pub use append::{Log, LogStats, RecordWriter};
+pub use hold::Hold;
 pub use record::PAYLOAD_BYTES_MAX;
 pub use replay::{Opened, Record, ReplayStats, open};
+pub use segment::check_version;
 
 /// A place in the log: bytes since its very first one. Grows for ever, across segments and restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

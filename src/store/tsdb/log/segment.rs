@@ -132,6 +132,11 @@ impl Segments {
         self.vfs.open(&self.path(segment), OpenMode::ReadWrite)
     }
 
+    /// To be read, also by others than the log.
+    pub fn reader(&self, path: &Path) -> io::Result<Arc<dyn VfsFile>> {
+        self.vfs.open(path, OpenMode::Read)
+    }
+
     pub fn path(&self, segment: Segment) -> PathBuf {
         self.dir.join(segment.file_name())
     }
@@ -218,6 +223,20 @@ impl Segments {
         // Before a spare is written over, its old name must be gone for good.
         if retired > 0 { self.vfs.sync_dir(&self.dir) } else { Ok(()) }
     }
+}
+
+/// Fails where a newer program wrote any of the segments in `dir`; touches nothing.
+pub fn check_version(vfs: &dyn Vfs, dir: &Path) -> Result<(), StoreError> {
+    // Without a directory there is nothing to refuse.
+    let names = vfs.list(dir).unwrap_or_default();
+    for name in names.iter().filter(|name| Segment::parse(name).is_some()) {
+        let mut bytes = [0; HEADER_BYTES];
+        let read = vfs.open(&dir.join(name), OpenMode::Read).and_then(|file| file.read_exact_at(&mut bytes, 0));
+        if read.is_ok() {
+            Header::decode(&bytes)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
