@@ -109,9 +109,9 @@ fn check(data: &Path) {
     let groups = server.get("/api/v1/metrics").data();
     assert_eq!(groups.as_array().map(Vec::len), Some(3), "{groups}");
     assert_eq!(server.value("sum(compat_pushed)"), Some(4.5), "pushed, and still there");
-    assert_eq!(server.value("observatory_store_damaged_total or vector(0)"), Some(0.0));
+    assert_eq!(server.value("observatory_storage_damaged_total or vector(0)"), Some(0.0));
     let damaged = server.get("/metrics").text();
-    assert!(damaged.contains("observatory_store_damaged_total 0"), "{damaged}");
+    assert!(damaged.contains("observatory_storage_damaged_total 0"), "{damaged}");
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
