@@ -265,8 +265,15 @@ impl Partition {
         let (first, last) = (run.first.min(until), run.first.max(until));
         (self.oldest, self.newest) = (self.oldest.min(first), self.newest.max(last));
         let runs = &mut self.columns[column].extra().runs;
-        if !runs.contains(&run) {
-            runs.push(run);
+        // In the order of their beginning, which is the order they end in: a group that is pushed every second has
+        // thousands, and a replay brings all of them once more.
+        let at = runs.partition_point(|held| held.first < run.first);
+        let mut begun = runs[at..].iter().take_while(|held| held.first == run.first);
+        let is_same = |held: &Run| {
+            held.value.to_bits() == run.value.to_bits() && held.step_ms == run.step_ms && held.end == run.end
+        };
+        if !begun.any(is_same) {
+            runs.insert(at, run);
             self.bytes += size_of::<Run>();
         }
     }
