@@ -1,6 +1,6 @@
 //! `observatory backup`: from a running server, or a directory that none has.
 
-use super::{arguments::Backup, dispatch::Failure, query::Server};
+use super::{arguments::Backup, client::Client, dispatch::Failure};
 use crate::{
     app::Offline,
     stdx::new_file::NewFile,
@@ -24,18 +24,14 @@ pub fn backup(arguments: &Backup) -> Result<(), Failure> {
     let mut bar = Bar::new("backing up");
     match &arguments.data_dir {
         Some(directory) => {
-            let offline = Offline::open(directory, None).map_err(|error| {
-                let message = format!("{error:#}");
-                let running = "ask it instead: leave --data-dir out, or name its address with --url";
-                Failure::failed(if message.contains("in use") { format!("{message};\n{running}") } else { message })
-            })?;
+            let offline = Offline::open(directory, None).map_err(|error| Failure::failed(format!("{error:#}")))?;
             let written = offline.store.snapshot().map_err(BackupError::from);
             let written =
                 written.and_then(|snapshot| write(snapshot, &mut file, &mut |done, total| bar.show(done, total)));
             written.map_err(|error| failed(path, &error))?;
         }
         None => {
-            let server = Server::new(&arguments.url, arguments.token_file.as_deref())?;
+            let server = Client::new(&arguments.url, arguments.token_file.as_deref())?;
             server.download("admin/backup", &mut file, &mut |done, total| {
                 bar.show(done, total);
             })?;

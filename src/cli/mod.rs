@@ -3,7 +3,7 @@
 //! 1. [`arguments`] is what may be written, with its help.
 //! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`backup`] or [`restore`] and turns what goes
 //!    wrong into a text and an exit code.
-//! 3. [`client`] asks a running server; [`storage_table`] prints its report on the store.
+//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
 
 mod arguments;
 mod backup;

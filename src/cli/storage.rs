@@ -59,7 +59,7 @@ fn report(place: &StorePlace, top: usize) -> Result<StorageReport, Failure> {
     match &place.data_dir {
         Some(data) => open(data, place)?.store.storage(top).map_err(|error| Failure::failed(error.to_string())),
         None => {
-            let data = client(place)?.get(&format!("/api/v1/status/storage?limit={top}"))?;
+            let data = client(place)?.get(&format!("status/storage?limit={top}"))?;
             read(data)
         }
     }
@@ -77,7 +77,7 @@ fn open(data: &Path, place: &StorePlace) -> Result<Offline, Failure> {
 }
 
 fn compact_server(client: &Client) -> Result<(), Failure> {
-    let job: Job = read(client.post("/api/v1/admin/storage/compact")?)?;
+    let job: Job = read(client.post("admin/storage/compact")?)?;
     let mut bar = Bar::new();
     if bar.is_shown {
         eprintln!("Job {} runs on the server, also without this command.", job.id);
@@ -85,7 +85,7 @@ fn compact_server(client: &Client) -> Result<(), Failure> {
     let mut job = job;
     while job.state == JobState::Running {
         std::thread::sleep(TICK);
-        job = read(client.get(&format!("/api/v1/jobs/{}", job.id))?)?;
+        job = read(client.get(&format!("jobs/{}", job.id))?)?;
         bar.show(job.progress.done, job.progress.total);
     }
     bar.end();

@@ -4,13 +4,13 @@ use super::{
     chart::{Terminal, chart},
     disk::{Disk, Times},
     outcome::Outcome,
-    server::Server,
     text::{csv, table},
 };
 use crate::{
     api::{parse_duration, parse_time},
     cli::{
         arguments::{Query, QueryFormat},
+        client::Client,
         dispatch::Failure,
     },
     promql::parser::{ParseOptions, parse},
@@ -80,7 +80,7 @@ fn times(arguments: &Query) -> Result<Times, Failure> {
 }
 
 fn ask_server(arguments: &Query, times: Times) -> Result<(String, Outcome, Vec<String>), Failure> {
-    let server = Server::new(&arguments.url, arguments.token_file.as_deref())?;
+    let server = Client::new(&arguments.url, arguments.token_file.as_deref())?;
     let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
     let (start, end) = (seconds(times.start_ms), seconds(times.end_ms));
     let step = seconds(times.step_ms.unwrap_or_default());
