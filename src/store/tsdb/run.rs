@@ -59,18 +59,23 @@ impl Run {
     }
 }
 
-/// Puts the points of `runs` before the samples that are there, so that samples win where both have one time. A run
-/// that is met twice counts once, a later run wins over an earlier one.
-pub fn read_runs(runs: &mut Vec<Run>, range: TimeRange, now: Timestamp, samples: &mut Samples) {
-    if runs.is_empty() {
-        return;
-    }
+/// Sorts runs by time and keeps one of each.
+pub fn put_runs_in_order(runs: &mut Vec<Run>) {
     // Of one run that was open when it was looked up and has been closed since, the closed one says more.
     runs.sort_by_key(|run| (run.first, run.until(i64::MAX), run.end == RunEnd::Open));
     runs.dedup_by(|next, kept| {
         let same = next.first == kept.first && next.value.to_bits() == kept.value.to_bits();
         same && next.step_ms == kept.step_ms && (next.end == kept.end || next.end == RunEnd::Open)
     });
+}
+
+/// Puts the points of `runs` before the samples that are there, so that samples win where both have one time. A run
+/// that is met twice counts once, a later run wins over an earlier one.
+pub fn read_runs(runs: &mut Vec<Run>, range: TimeRange, now: Timestamp, samples: &mut Samples) {
+    if runs.is_empty() {
+        return;
+    }
+    put_runs_in_order(runs);
     let mut points = Samples::default();
     for run in runs.iter() {
         run.read(range, now, &mut points);

@@ -24,6 +24,8 @@ pub struct ClockSet {
     by_content: HashMap<u64, Vec<u32>>,
     /// Numbers of clocks, the one used last at the end.
     recent: Vec<u32>,
+    /// Ticks as bytes, to be hashed.
+    bytes: Vec<u8>,
 }
 
 impl ClockSet {
@@ -35,7 +37,9 @@ impl ClockSet {
 
     /// Finds a clock that has all of `ticks`, which ascend, or makes it one.
     pub fn place(&mut self, ticks: &[u32]) -> Placement {
-        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(bytes_of(ticks).as_slice(), 0);
+        self.bytes.clear();
+        self.bytes.extend(ticks.iter().flat_map(|tick| tick.to_le_bytes()));
+        let hash = xxhash_rust::xxh3::xxh3_64(&self.bytes);
         let same = self.by_content.get(&hash).into_iter().flatten().copied();
         let mut same = same.filter(|clock| self.clocks[*clock as usize] == ticks);
         if let Some(clock) = same.next() {
@@ -67,10 +71,6 @@ impl ClockSet {
     pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
         self.clocks.iter().map(Vec::as_slice)
     }
-}
-
-fn bytes_of(ticks: &[u32]) -> Vec<u8> {
-    ticks.iter().flat_map(|tick| tick.to_le_bytes()).collect()
 }
 
 /// The place of `ticks` on a clock that has all of them and not many more between.

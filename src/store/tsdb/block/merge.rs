@@ -11,7 +11,11 @@ use crate::{
     stdx::vfs::Vfs,
     store::{
         StoreError,
-        tsdb::{head::sort_samples, log::Position, run::Run},
+        tsdb::{
+            head::sort_samples,
+            log::Position,
+            run::{Run, put_runs_in_order},
+        },
     },
 };
 use std::{
@@ -98,6 +102,8 @@ fn merge_series(
             blocks[*block].read(*series, TimeRange::ALL, &caches[*block], &mut samples, &mut runs);
         }
         sort_samples(&mut samples, true);
+        // A replay brings a run again that a block has already.
+        put_runs_in_order(&mut runs);
         draft.clear();
         draft.samples(start, &samples, &mut writer.clocks);
         draft.runs(&runs);
@@ -105,6 +111,8 @@ fn merge_series(
             writer.push(&labels, &draft, bounds)?;
         }
     }
+    progress.series_done.fetch_add(since_look, Ordering::Relaxed);
+    progress.bytes_written.store(writer.position(), Ordering::Relaxed);
     Ok(true)
 }
 

@@ -245,6 +245,19 @@ fn a_merge_that_is_cancelled_leaves_nothing_behind() {
     assert_eq!(vfs.list(Path::new(DIRECTORY)).unwrap().len(), 2);
 }
 
+#[test]
+fn a_run_that_two_sources_have_is_kept_once_and_progress_ends_at_its_total() {
+    let vfs = disk();
+    let run = Run { value: 1.0, first: 5, step_ms: 15_000, end: RunEnd::StaleAt(90_000) };
+    let series = || BTreeMap::from([(labels(1), Content { runs: vec![run], ..Content::default() })]);
+    let blocks = [1, 2].map(|through| open(&vfs, &write(&vfs, plan(0, through), &series())));
+    let (target, progress) = (MergeTarget { start: 0, span_ms: SPAN_MS }, Progress::default());
+    let path = merge_blocks(&*vfs, Path::new(DIRECTORY), &blocks, target, &progress).unwrap().unwrap();
+    assert_eq!(read(&open(&vfs, &path), 0, TimeRange::ALL).1, [run]);
+    let [done, total] = [&progress.series_done, &progress.series_total].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!((done, total), (2, 2));
+}
+
 /// Series by number, with samples by time: what a reader of all parts has to see.
 type Model = BTreeMap<u32, BTreeMap<Timestamp, f64>>;
 

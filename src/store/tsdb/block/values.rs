@@ -6,7 +6,7 @@
 
 use crate::{
     stdx::bytes::{push_varint, take, take_array, take_varint},
-    store::tsdb::head::values::{POWERS, read_blocks, to_whole},
+    store::tsdb::head::values::{POWERS, ValueColumn, read_blocks, to_whole},
 };
 use pco::{
     ChunkConfig,
@@ -48,10 +48,7 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Kind {
         return Kind::Constant(*first);
     }
     if values.len() < PCO_MIN {
-        let mut column = crate::store::tsdb::head::values::ValueColumn::default();
-        values.iter().for_each(|value| column.push(*value));
-        out.extend_from_slice(&column.finish());
-        return Kind::Blocks;
+        return encode_blocks(values, out);
     }
     let (exceptions, filled) = split_markers(values);
     let numbers = filled.as_deref().unwrap_or(values);
@@ -74,11 +71,15 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Kind {
     kind.unwrap_or_else(|| {
         // Only a chunk larger than `pco` takes could come here; the head's way takes any.
         out.truncate(before);
-        let mut column = crate::store::tsdb::head::values::ValueColumn::default();
-        values.iter().for_each(|value| column.push(*value));
-        out.extend_from_slice(&column.finish());
-        Kind::Blocks
+        encode_blocks(values, out)
     })
+}
+
+fn encode_blocks(values: &[f64], out: &mut Vec<u8>) -> Kind {
+    let mut column = ValueColumn::default();
+    values.iter().for_each(|value| column.push(*value));
+    out.extend_from_slice(&column.finish());
+    Kind::Blocks
 }
 
 /// What is no number, by its place, and the values with the number before it in its place; `None` where all are numbers.
