@@ -1,7 +1,7 @@
 //! Beast Observatory: pushes, scrapes and remote writes in; PromQL out; one process, one data directory.
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
-//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`auth`] · [`hosts`],
+//! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`mailbox`], [`auth`] · [`hosts`],
 //! [`scrape`] · [`api`], [`web`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query
 //! through them.
 
@@ -13,6 +13,7 @@ pub mod config;
 pub mod hosts;
 pub mod ingest;
 pub mod jobs;
+pub mod mailbox;
 pub mod model;
 pub mod promql;
 pub mod protocol;

@@ -29,6 +29,11 @@ pub struct Samples {
     pub timestamps: Vec<Timestamp>,
     pub values: Vec<f64>,
     pub histograms: Vec<HistogramSample>,
+    /// How many samples each of `values` stands for, where it was read from buckets: 0 for one that is there so that a
+    /// difference comes out right. Empty: each is one sample.
+    pub weights: Vec<u32>,
+    /// The same for `histograms`.
+    pub histogram_weights: Vec<u32>,
 }
 
 impl Samples {
@@ -36,6 +41,8 @@ impl Samples {
         self.timestamps.clear();
         self.values.clear();
         self.histograms.clear();
+        self.weights.clear();
+        self.histogram_weights.clear();
     }
 
     pub fn push(&mut self, timestamp: Timestamp, value: f64) {

@@ -297,6 +297,7 @@ fn to_samples(column: &Column, grid: &Grid) -> Samples {
         timestamps: Vec::with_capacity(count),
         values: Vec::with_capacity(count),
         histograms: Vec::with_capacity(column.histograms.len()),
+        ..Samples::default()
     };
     if count == grid.count {
         samples.timestamps.extend((0..count).map(|step| grid.at(step)));

@@ -26,10 +26,11 @@ pub enum Tree {
     PushGroups = 1,
     Jobs = 2,
     Cursors = 3,
+    Mailbox = 4,
 }
 
 impl Tree {
-    pub const ALL: [Tree; 3] = [Tree::PushGroups, Tree::Jobs, Tree::Cursors];
+    pub const ALL: [Tree; 4] = [Tree::PushGroups, Tree::Jobs, Tree::Cursors, Tree::Mailbox];
 
     /// The tree of a number as stored; `None` for one this version does not know.
     pub fn from_number(number: u8) -> Option<Tree> {
@@ -45,6 +46,22 @@ pub enum RunChange {
     Open { series: SeriesId, value: f64, first: Timestamp, step_ms: i64 },
     /// Ends the open run before `at` and leaves a staleness marker there. Nothing happens where none is open.
     Close { series: SeriesId, at: Timestamp },
+    /// A run that is over: points every `step_ms` from `first` to `last`, inclusive. What is open stays open. Where it
+    /// overlaps another run of its series, the one that began later wins at the points that both have. The same run
+    /// twice is one.
+    Whole { series: SeriesId, value: f64, first: Timestamp, last: Timestamp, step_ms: i64 },
+}
+
+impl RunChange {
+    pub fn series(&self) -> SeriesId {
+        let (RunChange::Open { series, .. } | RunChange::Close { series, .. } | RunChange::Whole { series, .. }) = self;
+        *series
+    }
+
+    pub fn series_mut(&mut self) -> &mut SeriesId {
+        let (RunChange::Open { series, .. } | RunChange::Close { series, .. } | RunChange::Whole { series, .. }) = self;
+        series
+    }
 }
 
 /// A change of one key of small state; `None` removes it.

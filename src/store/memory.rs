@@ -75,6 +75,10 @@ impl Series {
                     self.floats.insert(at, STALE_NAN);
                 }
             }
+            RunChange::Whole { value, first, last, step_ms, .. } => {
+                let at = self.runs.partition_point(|run| run.first <= first);
+                self.runs.insert(at, Run { value, first, step_ms, last: Some(last) });
+            }
         }
     }
 
@@ -96,6 +100,7 @@ impl Series {
             timestamps: floats.keys().copied().collect(),
             values: floats.values().copied().collect(),
             histograms: histograms.map(|(t, h)| HistogramSample { timestamp: *t, histogram: h.clone() }).collect(),
+            ..Samples::default()
         }
     }
 }
@@ -158,8 +163,7 @@ impl Appendable for Memory {
             refused.extend(reason.map(|reason| Refusal { index: batch.series.len() + offset, reason }));
         }
         for change in &batch.runs {
-            let (RunChange::Open { series, .. } | RunChange::Close { series, .. }) = *change;
-            if let Some(series) = inner.series.get_mut(series.0 as usize) {
+            if let Some(series) = inner.series.get_mut(change.series().0 as usize) {
                 series.apply(*change);
             }
         }

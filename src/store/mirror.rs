@@ -1,8 +1,7 @@
 //! Two stores that must agree: every write goes to both, every answer is compared.
 
 use super::{
-    Appendable, Hints, Outcome, Queryable, RunChange, SeriesId, SeriesSet, StateStore, StoreError, StoreStatus, Tree,
-    WriteBatch,
+    Appendable, Hints, Outcome, Queryable, SeriesId, SeriesSet, StateStore, StoreError, StoreStatus, Tree, WriteBatch,
 };
 use crate::model::{Labels, Matcher, Samples, TimeRange};
 use parking_lot::Mutex;
@@ -32,8 +31,7 @@ impl<A: Appendable, B: Appendable> Mirror<A, B> {
         batch.series.iter_mut().for_each(|series| *series = id(*series));
         batch.histograms.iter_mut().for_each(|(series, _, _)| *series = id(*series));
         for change in &mut batch.runs {
-            let (RunChange::Open { series, .. } | RunChange::Close { series, .. }) = change;
-            *series = id(*series);
+            *change.series_mut() = id(change.series());
         }
         batch
     }

@@ -26,7 +26,7 @@ pub use append::{
     Appendable, Conflict, Outcome, Refusal, RefusalReason, RunChange, SeriesId, StateChange, Ticket, Tree, WriteBatch,
 };
 pub use error::StoreError;
-pub use query::{Hints, LabelCount, Origin, Queryable, SeriesSet, StateStore, StoreStatus};
+pub use query::{Fidelity, Hints, LabelCount, Origin, Queryable, SeriesSet, StateStore, StoreStatus, TierUse};
 pub use upkeep::{Compacted, StorageReport, Upkeep};
 
 /// All of a store, for those who need more than one side of it.

@@ -17,6 +17,12 @@ pub struct Hints {
     pub step_ms: i64,
     /// The window of a range selector; 0 for an instant selector.
     pub range_ms: i64,
+    /// Where the window of the first evaluation ends, `@` and `offset` applied; the next ones follow every `step_ms`.
+    pub first_ms: Timestamp,
+    /// How far back an instant selector looks; 0 for a range selector.
+    pub lookback_ms: i64,
+    /// Whether buckets may stand for samples where that is exact. Where samples are gone, buckets are all there is.
+    pub allows_buckets: bool,
     /// Labels of the aggregation right around it.
     pub grouping: Vec<String>,
     /// Whether `grouping` is kept (`by`) or dropped (`without`).
@@ -36,6 +42,25 @@ pub struct Origin {
     pub blocks: u64,
 }
 
+/// How an answer from buckets relates to what their samples would have given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fidelity {
+    /// The same, but for the last bits of sums.
+    Exact,
+    /// Windows reach to the edges of buckets.
+    Widened,
+    /// What the function asks for is not in the buckets; what they have stands for it.
+    Approximate,
+}
+
+/// A stretch of a selection that was read from buckets in the place of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierUse {
+    pub resolution_ms: i64,
+    pub range: TimeRange,
+    pub fidelity: Fidelity,
+}
+
 /// The series a selection found, sorted by labels. Samples are decoded only when asked for, by index, from any
 /// thread: workers share one set and take different indexes.
 pub trait SeriesSet: Send + Sync {
@@ -51,6 +76,11 @@ pub trait SeriesSet: Send + Sync {
     /// From where the samples will be read.
     fn origin(&self) -> Origin {
         Origin::default()
+    }
+
+    /// What was read from buckets so far, by range and resolution: complete once all series have been read.
+    fn tiers(&self) -> Vec<TierUse> {
+        Vec::new()
     }
 
     /// Clears `samples` and fills it with those of series `index` within the selected range, in time order, each

@@ -94,7 +94,7 @@ fn push_vector_sample(out: &mut String, sample: &VectorSample) {
 fn push_series(out: &mut String, series: &MatrixSeries) {
     out.push_str("{\"metric\":");
     push_labels(out, &series.labels);
-    let Samples { timestamps, values, histograms } = &series.samples;
+    let Samples { timestamps, values, histograms, .. } = &series.samples;
     if !timestamps.is_empty() {
         out.push_str(",\"values\":[");
         for (index, (at, value)) in timestamps.iter().zip(values).enumerate() {
@@ -192,7 +192,12 @@ mod tests {
              \"value\":[4.090,\"NaN\"]},{\"metric\":{},\"histogram\":[4.090,{\"count\":\"0\",\"sum\":\"0\"}]}]}"
         );
         let histogram = HistogramSample { timestamp: 2_000, histogram: Arc::new(Histogram::default()) };
-        let samples = Samples { timestamps: vec![0, 1_000], values: vec![1.0, 1e-7], histograms: vec![histogram] };
+        let samples = Samples {
+            timestamps: vec![0, 1_000],
+            values: vec![1.0, 1e-7],
+            histograms: vec![histogram],
+            ..Samples::default()
+        };
         assert_eq!(
             written(&Value::Matrix(vec![MatrixSeries { labels, samples }]), None),
             "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"up\",\"job\":\"a\"},\

@@ -118,6 +118,7 @@ mod tests {
             timestamps: vec![35],
             values: vec![1.0],
             histograms: vec![sample(10, 1.0), sample(20, 2.0), sample(30, 1.0), sample(40, 2.0), sample(50, 2.0)],
+            ..Samples::default()
         };
         hint_all(&mut samples);
         let hints: Vec<ResetHint> = samples.histograms.iter().map(|s| s.histogram.reset_hint).collect();

@@ -80,6 +80,7 @@ impl RangePlan {
                 timestamps: window.times.to_vec(),
                 values: window.values.to_vec(),
                 histograms: window.histograms.to_vec(),
+                ..Samples::default()
             });
         }
         if !window.histograms.is_empty() {
@@ -184,7 +185,7 @@ impl Planner<'_> {
         if smoothed {
             windows.after_ms = lookback;
         }
-        let hints = self.hints(grid, 0, usage);
+        let hints = self.hints(&windows, 0, usage);
         let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(span);
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
@@ -193,11 +194,15 @@ impl Planner<'_> {
         })
     }
 
-    fn hints(&self, grid: Grid, range_ms: i64, usage: &Use) -> Hints {
+    fn hints(&self, windows: &Windows, range_ms: i64, usage: &Use) -> Hints {
+        let moves = windows.grid.count > 1 && windows.at.is_none();
         Hints {
             function: usage.function,
-            step_ms: if grid.count > 1 { grid.step } else { 0 },
+            step_ms: if moves { windows.grid.step } else { 0 },
             range_ms,
+            first_ms: windows.reference(0),
+            lookback_ms: if range_ms == 0 { windows.before_ms } else { 0 },
+            allows_buckets: false,
             grouping: usage.grouping.clone(),
             by: usage.by,
             cancel: self.context.budget.cancel(),
@@ -280,7 +285,7 @@ impl Planner<'_> {
         if extension == Extension::Smoothed {
             windows.after_ms = lookback;
         }
-        let hints = self.hints(grid, range_ms, usage);
+        let hints = self.hints(&windows, range_ms, usage);
         let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(matrix.vector_span);
         let figures = self.figures.contains(&span.start);
         let source = super::range_call::RangeSource::Series { source, figures };

@@ -5,7 +5,7 @@
 use crate::store::{StateChange, Tree};
 
 /// All trees of small state. The number of a tree is its byte on disk: never changed, never given to another.
-pub const TREES: [Tree; 3] = [Tree::PushGroups, Tree::Jobs, Tree::Cursors];
+pub const TREES: [Tree; 4] = Tree::ALL;
 
 /// The log position that all trees reach to, a little-endian u64. No tree has the number 0.
 pub const POSITION_KEY: &[u8] = b"\0position";

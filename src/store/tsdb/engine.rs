@@ -17,8 +17,7 @@ use crate::{
     model::{Exemplar, Labels, Timestamp},
     stdx::clock::Clock,
     store::{
-        Appendable, Outcome, Refusal, RunChange, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch,
-        upkeep::Unserved,
+        Appendable, Outcome, Refusal, SeriesId, StateStore, StoreError, Ticket, Tree, WriteBatch, upkeep::Unserved,
     },
 };
 use parking_lot::{Mutex, RwLock};
@@ -288,10 +287,7 @@ impl Appendable for Tsdb {
         if open_runs.is_some() {
             // As the open runs are held, what is known here is not forgotten before it is applied.
             let catalog = shared.head.catalog.read();
-            let series = |change: &RunChange| match *change {
-                RunChange::Open { series, .. } | RunChange::Close { series, .. } => series,
-            };
-            if batch.runs.iter().any(|change| catalog.labels(series(change)).is_none()) {
+            if batch.runs.iter().any(|change| catalog.labels(change.series()).is_none()) {
                 return Err(StoreError::Damaged(
                     "the series of a run has left memory; resolve it and retry".to_owned(),
                 ));

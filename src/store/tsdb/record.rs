@@ -118,6 +118,14 @@ pub fn push_batch(out: &mut Vec<u8>, batch: &WriteBatch, layout: u64) {
                 push_varint(out, series.0);
                 push_varint_signed(out, at);
             }
+            RunChange::Whole { series, value, first, last, step_ms } => {
+                out.push(2);
+                push_varint(out, series.0);
+                out.extend_from_slice(&value.to_le_bytes());
+                for number in [first, last, step_ms] {
+                    push_varint_signed(out, number);
+                }
+            }
         }
     }
     push_varint(out, batch.state.len() as u64);
@@ -181,6 +189,13 @@ pub fn take_batch(mut input: &[u8], layouts: &HashMap<u64, Arc<[SeriesId]>>, bat
                 step_ms: take_varint_signed(&mut input)?,
             },
             1 => RunChange::Close { series, at: take_varint_signed(&mut input)? },
+            2 => RunChange::Whole {
+                series,
+                value: f64::from_le_bytes(take_array(&mut input)?),
+                first: take_varint_signed(&mut input)?,
+                last: take_varint_signed(&mut input)?,
+                step_ms: take_varint_signed(&mut input)?,
+            },
             _ => return None,
         });
     }
@@ -222,6 +237,7 @@ mod tests {
         batch.histograms.push((ids[1], 9, Arc::new(histogram)));
         batch.runs.push(RunChange::Open { series: ids[0], value: -0.0, first: 1, step_ms: 15_000 });
         batch.runs.push(RunChange::Close { series: ids[1], at: i64::MIN });
+        batch.runs.push(RunChange::Whole { series: ids[0], value: 7.5, first: -1, last: i64::MAX, step_ms: 60_000 });
         batch.state.push(StateChange { tree: Tree::Jobs, key: b"k".to_vec(), value: None });
         batch.state.push(StateChange { tree: Tree::PushGroups, key: vec![], value: Some(vec![0; 300]) });
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::Timestamp,
     stdx::vfs::Vfs,
-    store::{RunChange, SeriesId, StoreError, WriteBatch, kv, upkeep::Unserved},
+    store::{SeriesId, StoreError, WriteBatch, kv, upkeep::Unserved},
 };
 use parking_lot::Mutex;
 use std::{
@@ -304,8 +304,8 @@ impl<'a> Replay<'a> {
         for (id, _, _) in &batch.histograms {
             self.met(*id);
         }
-        for RunChange::Open { series, .. } | RunChange::Close { series, .. } in &batch.runs {
-            self.met(*series);
+        for change in &batch.runs {
+            self.met(change.series());
         }
         let moment = self.moment(position);
         // Refusals are the ones of the time, and were answered then.

@@ -231,6 +231,10 @@ impl Head {
                     let ended = open.remove(&series).map(|run| Run { end: RunEnd::StaleAt(at), ..run });
                     self.keep_run(series, ended, moment);
                 }
+                RunChange::Whole { series, value, first, last, step_ms } => {
+                    let run = Run { value, first, step_ms: step_ms.max(1), end: RunEnd::Last(last) };
+                    self.keep_run(series, Some(run), moment);
+                }
             }
         }
     }
