@@ -70,6 +70,8 @@ impl RangePlan {
             times: &samples.timestamps[floats.clone()],
             values: &samples.values[floats],
             histograms: &samples.histograms[native],
+            weights: &[],
+            histogram_weights: &[],
             start: end - self.range_ms,
             end,
             evaluated_at: end,

@@ -8,7 +8,7 @@ use super::{
     node::{Node, SeriesLabels},
     pool::Scratch,
     scalar::Scalars,
-    selector::{Source, drop_stale},
+    selector::{Source, drop_stale, drop_weightless},
     sliding_call,
     windows::Windows,
 };
@@ -19,7 +19,7 @@ use crate::{
         functions::{
             FunctionId, over_time,
             rate::{self, Ends, RateKind, Resets},
-            window::{Outcome, Remarks, Window},
+            window::{Counts, Outcome, Remarks, Window},
         },
         limits::QueryError,
     },
@@ -109,6 +109,11 @@ impl RangeSource {
     }
 }
 
+/// The weights of some points, where there are any.
+fn part(weights: &[u32], points: Range<usize>) -> &[u32] {
+    if weights.is_empty() { weights } else { &weights[points] }
+}
+
 /// The values of a column at their times. What a histogram said of resets holds no more between steps.
 pub fn steps_to_samples(column: &Column, grid: &Grid, samples: &mut Samples) {
     for step in column.present.ones() {
@@ -142,6 +147,11 @@ pub fn keeps_name(function: FunctionId) -> bool {
     matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime)
 }
 
+/// Whether points that stand for no sample are of use: they say what a counter lost.
+fn wants_weightless(function: FunctionId) -> bool {
+    matches!(function, FunctionId::Rate | FunctionId::Increase | FunctionId::Resets)
+}
+
 impl Node for RangeCall {
     fn len(&self) -> usize {
         self.source.series()
@@ -156,6 +166,9 @@ impl Node for RangeCall {
         let mut samples = scratch.samples();
         let _charge = self.source.charge(&self.context)?;
         self.source.read(index, &mut samples, scratch)?;
+        if !wants_weightless(self.function) {
+            drop_weightless(&mut samples);
+        }
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();
         let mut run = Run { call: self, samples: &samples, out, remarks: &mut remarks, offered: 0, unchecked: 0 };
@@ -191,7 +204,9 @@ impl RangeCall {
         let end = self.windows.reference(step);
         Window {
             times: &samples.timestamps[floats.clone()],
-            values: &samples.values[floats],
+            values: &samples.values[floats.clone()],
+            weights: part(&samples.weights, floats),
+            histogram_weights: part(&samples.histogram_weights, native.clone()),
             histograms: &samples.histograms[native],
             start: end - self.range_ms,
             end,
@@ -319,6 +334,7 @@ impl Run<'_> {
     /// `rate`, `increase` and `delta` on floats: resets found once, then constant work a step.
     fn rates(&mut self, kind: RateKind) -> Result<(), QueryError> {
         let (call, times, values) = (self.call, &self.samples.timestamps[..], &self.samples.values[..]);
+        let counts = Counts::of(&self.samples.weights);
         let mut resets = Resets::default();
         if kind.counter {
             resets.find(values);
@@ -332,9 +348,13 @@ impl Run<'_> {
             if range.len() < 2 || failure.is_some() {
                 return;
             }
+            let samples = counts.from_first(range.clone());
+            if samples < 2 {
+                return;
+            }
             let (first, last) = (range.start, range.end - 1);
             let increase = resets.correct(values[last] - values[first], first, range.end);
-            let ends = Ends { first_at: times[first], last_at: times[last], samples: range.len() };
+            let ends = Ends { first_at: times[first], last_at: times[last], samples };
             let end = call.windows.reference(step);
             let value = rate::extrapolated(increase, values[first], ends, end - call.range_ms, end, kind);
             self.out.set(step, value);
@@ -365,8 +385,11 @@ fn evaluate(
         SumOverTime if values.is_empty() => super::native::sum_over_time(window, remarks),
         AvgOverTime if values.is_empty() => super::native::average_over_time(window, remarks),
         SumOverTime => Outcome::Float(over_time::sum(values)),
+        AvgOverTime if !window.weights.is_empty() => {
+            Outcome::Float(over_time::average_of_sums(values, window.float_count() as f64))
+        }
         AvgOverTime => Outcome::Float(over_time::average(values)),
-        CountOverTime => Outcome::Float(window.len() as f64),
+        CountOverTime => Outcome::Float((window.float_count() + window.histogram_count()) as f64),
         PresentOverTime | AbsentOverTime => Outcome::Float(1.0),
         FirstOverTime => over_time::first(window),
         LastOverTime => over_time::last(window),

@@ -9,7 +9,7 @@ use super::{
     windows::Windows,
 };
 use crate::{
-    model::{METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
+    model::{HistogramSample, METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
     promql::{ast::Span, limits::QueryError},
     store::{Hints, SeriesSet},
 };
@@ -63,10 +63,11 @@ impl Source {
         self.context.budget.scan(samples.len())
     }
 
-    /// Reads a series without its staleness markers.
+    /// Reads a series without its staleness markers, and without what is no sample.
     pub fn read_live(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
         self.read(index, samples)?;
         drop_stale(samples);
+        drop_weightless(samples);
         Ok(())
     }
 }
@@ -75,20 +76,52 @@ impl Source {
 pub fn drop_stale(samples: &mut Samples) {
     let stale = samples.values.iter().position(|value| is_stale(*value));
     if let Some(first) = stale {
-        let mut kept = first;
-        for at in first..samples.values.len() {
-            if !is_stale(samples.values[at]) {
-                samples.values[kept] = samples.values[at];
-                samples.timestamps[kept] = samples.timestamps[at];
-                kept += 1;
-            }
-        }
-        samples.values.truncate(kept);
-        samples.timestamps.truncate(kept);
+        retain_floats(samples, first, |samples, at| !is_stale(samples.values[at]));
     }
     if samples.histograms.iter().any(|h| is_stale(h.histogram.sum)) {
-        samples.histograms.retain(|h| !is_stale(h.histogram.sum));
+        retain_histograms(samples, |sample, _| !is_stale(sample.histogram.sum));
     }
+}
+
+/// Removes the points that stand for no sample.
+pub fn drop_weightless(samples: &mut Samples) {
+    if let Some(first) = samples.weights.iter().position(|weight| *weight == 0) {
+        retain_floats(samples, first, |samples, at| samples.weights[at] > 0);
+    }
+    if samples.histogram_weights.contains(&0) {
+        retain_histograms(samples, |_, weight| weight > 0);
+    }
+}
+
+/// Keeps the floats before `first`, and those after that `keeps` says.
+#[inline]
+fn retain_floats(samples: &mut Samples, first: usize, keeps: impl Fn(&Samples, usize) -> bool) {
+    let weighed = !samples.weights.is_empty();
+    let mut kept = first;
+    for at in first..samples.values.len() {
+        if keeps(samples, at) {
+            samples.values[kept] = samples.values[at];
+            samples.timestamps[kept] = samples.timestamps[at];
+            if weighed {
+                samples.weights[kept] = samples.weights[at];
+            }
+            kept += 1;
+        }
+    }
+    samples.values.truncate(kept);
+    samples.timestamps.truncate(kept);
+    samples.weights.truncate(kept);
+}
+
+/// Keeps the histograms that `keeps` says of them and their weights, which are 1 where there are none.
+fn retain_histograms(samples: &mut Samples, keeps: impl Fn(&HistogramSample, u32) -> bool) {
+    let weights = std::mem::take(&mut samples.histogram_weights);
+    let weight = |at: usize| weights.get(at).copied().unwrap_or(1);
+    let kept: Vec<bool> = samples.histograms.iter().enumerate().map(|(at, one)| keeps(one, weight(at))).collect();
+    let (mut histogram, mut own) = (kept.iter(), kept.iter());
+    samples.histograms.retain(|_| histogram.next().is_some_and(|kept| *kept));
+    samples.histogram_weights = weights;
+    samples.histogram_weights.retain(|_| own.next().is_some_and(|kept| *kept));
 }
 
 /// What an instant selector yields of the sample it found.
