@@ -2,10 +2,10 @@
 
 use super::{
     column::Column,
-    context::Grid,
+    context::{Grid, SourceUse},
     join::braces,
     node::{Clash, Held, Node, OwnLabels, SeriesLabels, hold_columns, merge_same_labels},
-    plan::{Planner, unwrap_parens},
+    plan::{Planner, Use, unwrap_parens},
     selector::{InstantSelector, Source, Yield, lookback_windows},
 };
 use crate::{
@@ -134,8 +134,9 @@ fn find(
     }
     let (at, offset_ms) = planner.first_selector_time(argument)?;
     let windows = lookback_windows(grid, at, offset_ms, context.semantics.lookback_ms);
-    let hints = Hints { function: Some("info"), ..Hints::default() };
-    let source = Source::select(context, &matchers, &windows, &hints)?;
+    let usage = Use { function: Some("info"), ..Use::default() };
+    let hints = Hints { allows_buckets: true, ..planner.hints(&windows, 0, &usage) };
+    let source = Source::select(context, &matchers, &windows, &hints)?.told(argument.span, SourceUse::default());
     let node: Arc<dyn Node> = Arc::new(InstantSelector { source, windows, yields: Yield::Time, figures: false });
     let (columns, _charge) = hold_columns(context, &node)?;
     let series = columns.into_iter().enumerate().filter(|(_, column)| !column.is_empty());

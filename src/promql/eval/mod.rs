@@ -40,7 +40,7 @@ pub mod range_call;
 mod ranked;
 pub mod repeated;
 mod scalar;
-mod selector;
+pub mod selector;
 mod set;
 mod sliding_call;
 mod smoothed;

@@ -2,7 +2,7 @@
 
 use super::{
     column::Column,
-    context::{Context, Counters, Grid},
+    context::{Context, Counters, Grid, SourceUse},
     hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
@@ -47,9 +47,9 @@ impl Source {
         Ok(Source { context: context.clone(), set, names_matter, weight, counters: None })
     }
 
-    /// Counted as the selector at `span`, where the query is measured.
-    pub fn counted(mut self, span: Span) -> Source {
-        self.counters = self.context.source_counters(span, &*self.set);
+    /// Told of as the selector at `span`: in annotations, and where the query is measured.
+    pub fn told(mut self, span: Span, usage: SourceUse) -> Source {
+        self.counters = self.context.add_source(span, usage, &self.set);
         self
     }
 
