@@ -347,6 +347,10 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
 }
 
 #[cfg(test)]
+mod bucketed;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_random;
+#[cfg(test)]
+mod tests_tiers;

@@ -1,0 +1,220 @@
+//! Answers from buckets beside answers from their samples.
+
+use super::{
+    bucketed::{Bucketed, Kind, Series, Tier, is_exact},
+    *,
+};
+use crate::{
+    model::{Histogram, Labels, STALE_NAN, Span},
+    promql::parser::ParseOptions,
+};
+use proptest::prelude::*;
+
+const MINUTE: i64 = 60_000;
+const FIVE: i64 = 5 * MINUTE;
+const HOUR: i64 = 60 * MINUTE;
+const SCRAPE: i64 = 15_000;
+
+fn labels(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name)]).unwrap()
+}
+
+fn engine(store: &Bucketed) -> Engine {
+    let config = EngineConfig { syntax: ParseOptions::all(), workers: 2, ..EngineConfig::default() };
+    Engine::new(Arc::new(store.clone()), config)
+}
+
+/// The same samples without buckets.
+fn raw(store: &Bucketed) -> Engine {
+    engine(&Bucketed { tiers: Vec::new(), ..store.clone() })
+}
+
+fn range(engine: &Engine, query: &str, (start, end, step): (i64, i64, i64)) -> Answer {
+    engine.range(query, start, end, step, &QueryOptions { stats: true, ..QueryOptions::default() }).unwrap()
+}
+
+fn matrix_of(answer: &Answer) -> &[MatrixSeries] {
+    match &answer.value {
+        Value::Matrix(matrix) => matrix,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn close(a: f64, b: f64, exactly: bool) -> bool {
+    let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+    same || (!exactly && (a - b).abs() <= 1e-9 * a.abs().max(b.abs()))
+}
+
+/// `None` where both say the same.
+fn difference(raw: &Answer, tier: &Answer, exactly: bool) -> Option<String> {
+    let (raw, tier) = (matrix_of(raw), matrix_of(tier));
+    if raw.len() != tier.len() {
+        return Some(format!("{} series and {}", raw.len(), tier.len()));
+    }
+    raw.iter().zip(tier).find_map(|(raw, tier)| {
+        let same = raw.labels == tier.labels
+            && raw.samples.timestamps == tier.samples.timestamps
+            && raw.samples.values.iter().zip(&tier.samples.values).all(|(a, b)| close(*a, *b, exactly))
+            && raw.samples.histograms.len() == tier.samples.histograms.len()
+            && raw.samples.histograms.iter().zip(&tier.samples.histograms).all(|(a, b)| {
+                a.timestamp == b.timestamp
+                    && close(a.histogram.count, b.histogram.count, false)
+                    && close(a.histogram.sum, b.histogram.sum, false)
+                    && a.histogram.positive_buckets.len() == b.histogram.positive_buckets.len()
+                    && a.histogram
+                        .positive_buckets
+                        .iter()
+                        .zip(&b.histogram.positive_buckets)
+                        .all(|(a, b)| close(*a, *b, false))
+            });
+        (!same).then(|| format!("{raw:?}\n{tier:?}"))
+    })
+}
+
+/// Samples about every fifteen seconds over some hours: gaps, markers, resets of a counter, and falls of a gauge.
+fn floats(kind: Kind) -> impl Strategy<Value = Vec<(i64, f64)>> {
+    let event = prop_oneof![
+        40 => (1usize..30).prop_map(|n| (n, 0)),
+        3 => (1usize..90).prop_map(|n| (n, 1)),
+        3 => Just((1, 2)),
+        4 => Just((1, 3)),
+    ];
+    (0..HOUR, prop::collection::vec((event, 0i64..1000), 1..60)).prop_map(move |(start, events)| {
+        let (mut at, mut value, mut all) = (start, 0i64, Vec::new());
+        for ((times, what), by) in events {
+            for _ in 0..times {
+                at += SCRAPE + by % 7;
+                match (what, kind) {
+                    (1, _) => continue,
+                    (2, _) => {
+                        all.push((at, STALE_NAN));
+                        continue;
+                    }
+                    (3, Kind::Counter) => value = by % 3,
+                    (_, Kind::Counter) => value += by,
+                    (_, Kind::Gauge) => value = by * 37 % 1000 - 300,
+                }
+                all.push((at, if kind == Kind::Gauge { value as f64 / 8.0 } else { value as f64 }));
+            }
+        }
+        all
+    })
+}
+
+fn counts(kind: Kind) -> impl Strategy<Value = Vec<(i64, Arc<Histogram>)>> {
+    floats(kind).prop_map(move |floats| {
+        let live = floats.into_iter().filter(|(_, value)| !value.is_nan());
+        live.map(|(at, value)| {
+            let histogram = Histogram {
+                count: value * 3.0,
+                sum: value * 5.0,
+                zero_count: value,
+                positive_spans: vec![Span { offset: 1, length: 2 }],
+                positive_buckets: vec![value, value],
+                reset_hint: if kind == Kind::Gauge { crate::model::ResetHint::Gauge } else { Default::default() },
+                ..Histogram::default()
+            };
+            (at, Arc::new(histogram))
+        })
+        .collect()
+    })
+}
+
+fn store(kind: Kind, floats: Vec<(i64, f64)>, tiers: Vec<Tier>, gone: bool) -> Bucketed {
+    let series = Series { labels: labels("m_total"), kind, floats, histograms: Vec::new() };
+    Bucketed { series: vec![series], tiers, gone }
+}
+
+fn tiers() -> impl Strategy<Value = Vec<Tier>> {
+    (0..8i64, 0..60i64).prop_map(|(hours, fives)| {
+        let coarse = Tier { resolution_ms: HOUR, until_ms: hours * HOUR };
+        let fine = Tier { resolution_ms: FIVE, until_ms: hours * HOUR + fives * FIVE };
+        vec![coarse, fine]
+    })
+}
+
+const COUNTER: &[&str] =
+    &["rate", "increase", "delta", "count_over_time", "last_over_time", "first_over_time", "ts_of_last_over_time"];
+const GAUGE: &[&str] = &[
+    "sum_over_time",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "count_over_time",
+    "present_over_time",
+    "last_over_time",
+];
+
+fn kind_of(counter: bool) -> Kind {
+    if counter { Kind::Counter } else { Kind::Gauge }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn aligned_windows_over_buckets_give_what_samples_give(
+        (counter, floats) in any::<bool>().prop_flat_map(|c| (Just(c), floats(kind_of(c)))),
+        tiers in tiers(),
+        gone: bool,
+        which in any::<prop::sample::Index>(),
+        (hours, step, offset) in (1i64..6, 1i64..4, 0i64..2),
+        end in 1i64..10,
+    ) {
+        let kind = kind_of(counter);
+        let store = store(kind, floats, tiers, gone);
+        let function = *which.get(if counter { COUNTER } else { GAUGE });
+        prop_assert!(is_exact(Some(function), true, kind), "{}", function);
+        let query = format!("{function}(m_total[{hours}h] offset {offset}h)");
+        let times = (HOUR, end * HOUR, step * HOUR);
+        let (raw, tier) = (range(&raw(&store), &query, times), range(&engine(&store), &query, times));
+        let exactly = !matches!(function, "sum_over_time" | "avg_over_time");
+        prop_assert_eq!(difference(&raw, &tier, exactly), None, "{}", query);
+        let told = tier.infos.iter().filter(|info| info.contains("buckets")).count();
+        prop_assert_eq!(told, 0, "{:?}", tier.infos);
+    }
+
+    #[test]
+    fn long_windows_that_overlap_are_the_same_over_buckets(
+        floats in floats(Kind::Gauge),
+        until in 0i64..100,
+        which in any::<prop::sample::Index>(),
+    ) {
+        let tiers = vec![Tier { resolution_ms: FIVE, until_ms: until * FIVE }];
+        let store = store(Kind::Gauge, floats, tiers, true);
+        let query = format!("{}(m_total[4h])", which.get(GAUGE));
+        let times = (FIVE, 12 * HOUR, FIVE);
+        let (raw, tier) = (range(&raw(&store), &query, times), range(&engine(&store), &query, times));
+        prop_assert_eq!(difference(&raw, &tier, false), None, "{}", query);
+    }
+
+    #[test]
+    fn instant_selectors_at_edges_see_the_last_sample_and_its_time(
+        floats in floats(Kind::Gauge),
+        tiers in tiers(),
+        gone: bool,
+        query in prop::sample::select(vec!["m_total", "timestamp(m_total)", "absent(m_total)", "m_total offset 1h",
+            "m_total @ 7200", "max_over_time(m_total[6h:1h])", "sum(m_total) + count(m_total)"]),
+    ) {
+        let store = store(Kind::Gauge, floats, tiers, gone);
+        let times = (0, 9 * HOUR, HOUR);
+        let (raw, tier) = (range(&raw(&store), query, times), range(&engine(&store), query, times));
+        prop_assert_eq!(difference(&raw, &tier, true), None, "{}", query);
+    }
+
+    #[test]
+    fn rates_and_averages_of_native_histograms_are_those_of_samples(
+        (counter, histograms) in any::<bool>().prop_flat_map(|c| (Just(c), counts(kind_of(c)))),
+        tiers in tiers(),
+        hours in 1i64..5,
+        which in 0usize..3,
+    ) {
+        let functions = if counter { ["rate", "increase", "count_over_time"] } else { ["sum_over_time", "avg_over_time", "count_over_time"] };
+        let series = Series { labels: labels("m_total"), kind: kind_of(counter), floats: Vec::new(), histograms };
+        let store = Bucketed { series: vec![series], tiers, gone: true };
+        let query = format!("{}(m_total[{hours}h])", functions[which]);
+        let times = (HOUR, 9 * HOUR, HOUR);
+        let (raw, tier) = (range(&raw(&store), &query, times), range(&engine(&store), &query, times));
+        prop_assert_eq!(difference(&raw, &tier, false), None, "{}", query);
+    }
+}
