@@ -251,7 +251,9 @@ impl Found {
         let function = self.hints.function.filter(|_| self.hints.range_ms > 0).unwrap_or_default();
         if kind == Kind::Gauge && matches!(function, "sum_over_time" | "avg_over_time") {
             let mut sum = HistogramSum::new((*histograms[0].1).clone());
-            histograms[1..].iter().for_each(|(_, histogram)| drop(sum.add(histogram).unwrap()));
+            for (_, histogram) in &histograms[1..] {
+                sum.add(histogram).unwrap();
+            }
             push(&(last.0, Arc::new(sum.finish())), histograms.len());
             return;
         }

@@ -189,6 +189,29 @@ proptest! {
     }
 
     #[test]
+    fn a_counter_at_constant_rate_draws_a_flat_line_over_all_tiers(
+        tiers in tiers(),
+        gone: bool,
+        function in prop::sample::select(vec!["rate", "increase", "delta"]),
+        (range_ms, start, step) in (1..3 * HOUR, HOUR + MINUTE..4 * HOUR, MINUTE..2 * HOUR),
+        instant: bool,
+    ) {
+        let floats = (0..9 * HOUR / SCRAPE).map(|n| (n * SCRAPE + 7, (1000 + n * 30) as f64)).collect();
+        let store = store(Kind::Counter, floats, tiers, gone);
+        // Two samples at least.
+        let range_ms = (range_ms + 60_000).min(start - MINUTE);
+        let query = format!("{function}(m_total[{range_ms}ms])");
+        let end = if instant { start } else { 9 * HOUR - MINUTE };
+        let answer = range(&engine(&store), &query, (start, end, step));
+        let want = 2.0 * if function == "rate" { 1.0 } else { range_ms as f64 / 1000.0 };
+        let samples = &matrix_of(&answer)[0].samples;
+        prop_assert_eq!(samples.len() as i64, (end - start) / step + 1, "{}", query);
+        for (at, value) in samples.timestamps.iter().zip(&samples.values) {
+            prop_assert!((value - want).abs() < 1e-9 * want, "{} at {}: {}, not {}", query, at, value, want);
+        }
+    }
+
+    #[test]
     fn instant_selectors_at_edges_see_the_last_sample_and_its_time(
         floats in floats(Kind::Gauge),
         tiers in tiers(),
@@ -200,6 +223,32 @@ proptest! {
         let times = (0, 9 * HOUR, HOUR);
         let (raw, tier) = (range(&raw(&store), query, times), range(&engine(&store), query, times));
         prop_assert_eq!(difference(&raw, &tier, true), None, "{}", query);
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_windows_that_are_widened_and_that_is_told(
+        floats in floats(Kind::Gauge),
+        (range_ms, start, step) in (1..3 * HOUR, 1..4 * HOUR, MINUTE..2 * HOUR),
+    ) {
+        let tiers = vec![Tier { resolution_ms: FIVE, until_ms: 20 * HOUR }];
+        let store = store(Kind::Gauge, floats, tiers, true);
+        let times = (start, start + 6 * HOUR, step);
+        let ask = |engine: &Engine, function: &str| {
+            let answer = range(engine, &format!("{function}(m_total[{range_ms}ms])"), times);
+            let samples = matrix_of(&answer).first().map(|one| one.samples.clone()).unwrap_or_default();
+            (samples, answer.infos)
+        };
+        let (engine, raw) = (engine(&store), raw(&store));
+        for (function, larger) in [("count_over_time", 1.0), ("max_over_time", 1.0), ("min_over_time", -1.0)] {
+            let ((few, _), (many, infos)) = (ask(&raw, function), ask(&engine, function));
+            for (at, value) in few.timestamps.iter().zip(&few.values) {
+                let widened = many.timestamps.binary_search(at).map(|found| many.values[found]);
+                prop_assert!(widened.is_ok_and(|widened| widened * larger >= value * larger), "{} at {}", function, at);
+            }
+            if few != many {
+                prop_assert!(infos.iter().any(|info| info.contains("widened to whole buckets")), "{:?}", infos);
+            }
+        }
     }
 
     #[test]

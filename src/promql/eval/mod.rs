@@ -44,4 +44,5 @@ pub mod selector;
 mod set;
 mod sliding_call;
 mod smoothed;
+mod widened;
 mod windows;

@@ -10,10 +10,11 @@ use super::{
     scalar::Scalars,
     selector::{Source, drop_stale, drop_weightless},
     sliding_call,
+    widened::{Buckets, scaled},
     windows::Windows,
 };
 use crate::{
-    model::{HistogramSample, ResetHint, Samples},
+    model::{HistogramSample, ResetHint, Samples, Timestamp},
     promql::{
         ast::{Extension, Span},
         functions::{
@@ -65,6 +66,18 @@ impl RangeSource {
         match self {
             RangeSource::Series { source, .. } => source.names_matter,
             RangeSource::Steps { node, .. } => node.names_matter(),
+        }
+    }
+
+    /// The buckets of a series that windows begin or end within; `samples` are those read of it.
+    fn cut_buckets(&self, windows: &Windows, range_ms: i64, samples: &Samples) -> Buckets {
+        match self {
+            RangeSource::Series { source, .. }
+                if !samples.weights.is_empty() || !samples.histogram_weights.is_empty() =>
+            {
+                Buckets::cut(windows, range_ms, samples, &source.set.tiers())
+            }
+            _ => Buckets::default(),
         }
     }
 
@@ -268,6 +281,15 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn all_steps(&mut self, scratch: &mut Scratch) -> Result<(), QueryError> {
         let (call, samples) = (self.call, self.samples);
+        if call.extension == Extension::None {
+            let cut = call.source.cut_buckets(&call.windows, call.range_ms, samples);
+            if !cut.is_empty() {
+                let mut buffer = scratch.floats();
+                let done = self.widened_steps(&cut, &mut buffer);
+                scratch.give_floats(buffer);
+                return done;
+            }
+        }
         let plain = samples.histograms.is_empty() && call.extension == Extension::None;
         if plain && let Some(kind) = call.rate_kind() {
             return self.rates(kind);
@@ -291,6 +313,34 @@ impl Run<'_> {
         failure.map_or(Ok(()), Err)
     }
 
+    /// As windows that reach to the edges of `buckets`.
+    fn widened_steps(&mut self, buckets: &Buckets, buffer: &mut Vec<f64>) -> Result<(), QueryError> {
+        let (call, samples) = (self.call, self.samples);
+        let (mut floats, mut native) = (0..0, 0..0);
+        for step in 0..call.windows.grid.count {
+            let reference = call.windows.reference(step);
+            let (start, end) = buckets.widen(reference - call.range_ms, reference);
+            advance(&mut floats, start, end, |at| samples.timestamps.get(at).copied());
+            advance(&mut native, start, end, |at| samples.histograms.get(at).map(|sample| sample.timestamp));
+            if floats.is_empty() && native.is_empty() {
+                continue;
+            }
+            let window = Window { start, end, ..call.window(samples, step, floats.clone(), native.clone()) };
+            self.count(step, window.len())?;
+            let outcome = evaluate(call, step, &window, self.remarks, buffer)?;
+            self.put(step, scaled(call.function, outcome, call.range_ms, end - start));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, step: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Float(value) => self.out.set(step, value),
+            Outcome::Histogram(histogram) => self.out.set_histogram(step, histogram),
+        }
+    }
+
     fn one_step(
         &mut self,
         step: usize,
@@ -303,11 +353,8 @@ impl Run<'_> {
         }
         let window = self.call.window(self.samples, step, floats, native);
         self.count(step, window.len())?;
-        match evaluate(self.call, step, &window, self.remarks, buffer)? {
-            Outcome::Nothing => {}
-            Outcome::Float(value) => self.out.set(step, value),
-            Outcome::Histogram(histogram) => self.out.set_histogram(step, histogram),
-        }
+        let outcome = evaluate(self.call, step, &window, self.remarks, buffer)?;
+        self.put(step, outcome);
         Ok(())
     }
 
@@ -360,6 +407,17 @@ impl Run<'_> {
             self.out.set(step, value);
         });
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Moves `range` on to the samples after `start` up to and with `end`; neither may fall from call to call.
+fn advance(range: &mut Range<usize>, start: Timestamp, end: Timestamp, time: impl Fn(usize) -> Option<Timestamp>) {
+    while time(range.start).is_some_and(|at| at <= start) {
+        range.start += 1;
+    }
+    range.end = range.end.max(range.start);
+    while time(range.end).is_some_and(|at| at <= end) {
+        range.end += 1;
     }
 }
 

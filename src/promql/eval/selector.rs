@@ -6,6 +6,7 @@ use super::{
     hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
+    widened::whole_buckets,
     windows::Windows,
 };
 use crate::{
@@ -39,7 +40,16 @@ impl Source {
     ) -> Result<Source, QueryError> {
         let (first, last) = windows.bounds();
         let range = TimeRange::new(first, last).unwrap_or(TimeRange::ALL);
-        let set = context.select(range, matchers, hints)?;
+        let mut set = context.select(range, matchers, hints)?;
+        let plain_windows = hints.range_ms > 0 && windows.before_ms == hints.range_ms && windows.after_ms == 0;
+        if plain_windows {
+            // More time may reach into coarser buckets; there are not many sizes of them.
+            let mut asked = range;
+            while let Some(whole) = whole_buckets(windows, hints, asked, set.coarsest_ms().unwrap_or(0)) {
+                set = context.select(whole, matchers, hints)?;
+                asked = whole;
+            }
+        }
         let names_matter = !matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal)
             // What describes a metric could differ where the name does not.
             || (0..set.len()).any(|i| set.labels(i).iter().any(|(n, _)| n == "__type__" || n == "__unit__"));
