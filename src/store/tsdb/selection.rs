@@ -6,7 +6,7 @@ use super::{
     engine::{Shared, Tsdb},
     head::{SharedPartition, sort_samples},
     options::WINDOW_MS,
-    run::{Run, read_runs},
+    run::{Looks, Run, read_runs},
 };
 use crate::{
     model::{Exemplar, Labels, Matcher, Samples, TimeRange},
@@ -33,6 +33,7 @@ enum Source {
 struct Selection {
     range: TimeRange,
     now_ms: i64,
+    looks: Option<Looks>,
     series: Vec<(Labels, Range<u32>)>,
     parts: Vec<Source>,
     partitions: Vec<SharedPartition>,
@@ -70,7 +71,7 @@ impl SeriesSet for Selection {
                 Source::Run(run) => runs.push(run),
             }
         }
-        read_runs(&mut runs, self.range, self.now_ms, samples);
+        read_runs(&mut runs, self.range, self.now_ms, self.looks, samples);
         sort_samples(samples, true);
         Ok(())
     }
@@ -134,7 +135,7 @@ impl Shared {
         let cache = |file: &Block, is_read| if is_read { file.clock_cache() } else { ClockCache::default() };
         let files =
             files.into_iter().zip(is_read).map(|(file, is_read)| (file.clone(), cache(&file, is_read))).collect();
-        Ok(Selection { range, now_ms, series, parts, partitions, files })
+        Ok(Selection { range, now_ms, looks: None, series, parts, partitions, files })
     }
 
     /// The series of the catalogue with their open runs, and where each shard's stand in `collector`.
@@ -214,7 +215,8 @@ fn collect_file(file: &Block, number: u32, matchers: &[Matcher], merge: bool, co
 
 impl Queryable for Tsdb {
     fn select(&self, range: TimeRange, matchers: &[Matcher], hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
-        Ok(Arc::new(self.shared.collect(range, matchers, &hints.cancel)?))
+        let found = self.shared.collect(range, matchers, &hints.cancel)?;
+        Ok(Arc::new(Selection { looks: Looks::of(hints), ..found }))
     }
 
     fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
