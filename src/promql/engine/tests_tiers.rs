@@ -267,3 +267,140 @@ proptest! {
         prop_assert_eq!(difference(&raw, &tier, false), None, "{}", query);
     }
 }
+
+/// A counter and a gauge at constant rate over ten hours, of which the first are in buckets.
+fn steady(tiers: &[(i64, i64)], gone: bool) -> Bucketed {
+    let series = |name: &str, kind| Series {
+        labels: labels(name),
+        kind,
+        floats: (0..10 * HOUR / SCRAPE).map(|n| (n * SCRAPE + 7, (1000 + n * 30) as f64)).collect(),
+        histograms: Vec::new(),
+    };
+    let tiers =
+        tiers.iter().map(|(resolution_ms, until_ms)| Tier { resolution_ms: *resolution_ms, until_ms: *until_ms });
+    let series = vec![series("c_total", Kind::Counter), series("d_total", Kind::Counter), series("g", Kind::Gauge)];
+    Bucketed { series, tiers: tiers.collect(), gone }
+}
+
+fn bucket_notes(answer: &Answer) -> Vec<&str> {
+    answer.infos.iter().map(String::as_str).filter(|info| info.contains("buckets")).collect()
+}
+
+#[test]
+fn one_info_a_selector_says_what_was_widened_and_what_to_ask_for() {
+    let store = engine(&steady(&[(HOUR, 4 * HOUR), (FIVE, 6 * HOUR)], true));
+    let query = "sum(rate({__name__=~\"._total\"}[7m]))\n  + sum(d_total)";
+    let answer = range(&store, query, (HOUR, 9 * HOUR, 30 * MINUTE));
+    assert_eq!(
+        bucket_notes(&answer),
+        [
+            "PromQL info: values are those at the last edge of a bucket, because samples are kept from \
+             1970-01-01T00:55:00.001Z to 1970-01-01T04:00:00Z in buckets of 1h; a start and a step that are multiples of \
+             1h give the exact answer (2:9)",
+            "PromQL info: windows were widened to whole buckets, because samples are kept from 1970-01-01T00:00:00.001Z \
+             to 1970-01-01T04:00:00Z in buckets of 1h, from 1970-01-01T04:00:00.001Z to 1970-01-01T06:00:00Z in buckets \
+             of 5m; a range and a start and a step that are multiples of 1h give the exact answer (1:10)",
+        ]
+    );
+    let instant = store.instant("count_over_time(g[7m])", 2 * HOUR + 1, &QueryOptions::default()).unwrap();
+    let note = bucket_notes(&instant)[0];
+    assert!(note.ends_with("; a range and a time that is a multiple of 1h give the exact answer (1:17)"), "{note}");
+}
+
+#[test]
+fn what_buckets_do_not_hold_is_told_and_what_they_hold_is_not() {
+    let store = engine(&steady(&[(HOUR, 4 * HOUR)], true));
+    let times = (2 * HOUR, 9 * HOUR, HOUR);
+    let answer = range(&store, "stddev_over_time(g[2h]) + stddev_over_time(g[2h])", times);
+    let notes = bucket_notes(&answer);
+    assert_eq!(notes.len(), 2, "an expression that stands twice is told of at both places: {notes:?}");
+    assert!(
+        notes[0].starts_with("PromQL info: stddev_over_time is approximate, because samples are kept"),
+        "{notes:?}"
+    );
+    for exact in ["rate(c_total[2h])", "avg_over_time(g[2h])", "g", "max_over_time(g[3h] offset 1h)", "g @ 7200"] {
+        let answer = range(&store, exact, times);
+        assert_eq!(bucket_notes(&answer), [] as [&str; 0], "{exact}");
+        assert_eq!(answer.stats.sources[0].tiers.len(), 1, "{exact} is counted as read from buckets");
+    }
+    let smoothed = range(&store, "g smoothed", times);
+    assert!(bucket_notes(&smoothed)[0].contains("values are approximate"), "{:?}", smoothed.infos);
+}
+
+#[test]
+fn buckets_are_chosen_where_they_are_as_good_and_samples_where_they_are_asked_for() {
+    let store = steady(&[(HOUR, 8 * HOUR)], false);
+    let times = (2 * HOUR, 7 * HOUR, HOUR);
+    let read = |query: &str| range(&engine(&store), query, times).stats.samples_read;
+    let tiers = |query: &str| range(&engine(&store), query, times).stats.sources[0].tiers.len();
+    assert!(read("rate(c_total[2h])") * 50 < range(&raw(&store), "rate(c_total[2h])", times).stats.samples_read);
+    for query in ["c_total", "rate(c_total[2h])", "absent(g)", "sum by (x) (timestamp(g))", "max_over_time(g[2h])"] {
+        assert_eq!(tiers(query), 1, "{query}");
+    }
+    for query in ["rate(c_total[90m])", "rate(c_total[2h] anchored)", "g smoothed", "stddev_over_time(g[2h])"] {
+        assert_eq!(tiers(query), 0, "{query}");
+    }
+    let asked = engine(&store).instant("g[2h]", 4 * HOUR, &QueryOptions::default()).unwrap();
+    assert_eq!(matrix_of(&asked)[0].samples.len() as i64, 2 * HOUR / SCRAPE);
+}
+
+#[test]
+fn functions_of_one_selector_do_not_share_what_each_reads_of_buckets() {
+    let store = steady(&[(HOUR, 8 * HOUR)], true);
+    let times = (2 * HOUR, 7 * HOUR, HOUR);
+    for query in [
+        "max_over_time(g[1h]) - min_over_time(g[1h])",
+        "sum_over_time(g[1h]) / count_over_time(g[1h]) - avg_over_time(g[1h])",
+        "rate(c_total[1h]) - increase(c_total[1h]) / 3600 + count_over_time(c_total[1h])",
+    ] {
+        let (raw, tier) = (range(&raw(&store), query, times), range(&engine(&store), query, times));
+        assert_eq!(difference(&raw, &tier, true), None, "{query}");
+    }
+}
+
+#[test]
+fn points_that_are_no_samples_are_not_shown_and_do_not_count() {
+    let mut store = steady(&[(HOUR, 8 * HOUR)], true);
+    for (index, (_, value)) in store.series[0].floats.iter_mut().enumerate() {
+        *value = (index % 50) as f64;
+    }
+    let ask = |query: &str| match store_answer(&store, query) {
+        Value::Vector(vector) => vector[0].value.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask("count_over_time(c_total[2h])"), SampleValue::Float(480.0));
+    assert_eq!(ask("min_over_time(g[2h]) > 0 and present_over_time(g[2h])"), ask("min_over_time(g[2h])"));
+    // First and last of two hours: a zero between them would bend the line.
+    let SampleValue::Float(slope) = ask("deriv(d_total[2h])") else { panic!() };
+    assert!((slope - 2.0).abs() < 1e-9, "{slope}");
+    let Value::Matrix(shown) = store_answer(&store, "c_total[2h]") else { panic!() };
+    assert_eq!(shown[0].samples.len(), 2, "one point a bucket is all there is");
+    assert!(shown[0].samples.weights.is_empty());
+}
+
+fn store_answer(store: &Bucketed, query: &str) -> Value {
+    engine(store).instant(query, 4 * HOUR, &QueryOptions::default()).unwrap().value
+}
+
+#[test]
+fn info_metrics_whose_times_are_not_known_do_not_collide() {
+    let series = |pairs: &[(&str, &str)]| Series {
+        labels: Labels::from_pairs(pairs.iter().copied()).unwrap(),
+        kind: Kind::Gauge,
+        floats: (0..3 * HOUR / SCRAPE).map(|n| (n * SCRAPE, 1.0)).collect(),
+        histograms: Vec::new(),
+    };
+    let mut old = series(&[("__name__", "target_info"), ("instance", "a"), ("job", "j"), ("version", "1")]);
+    old.floats.retain(|(at, _)| *at < 2 * HOUR - MINUTE);
+    let new = series(&[("__name__", "target_info"), ("instance", "a"), ("job", "j"), ("version", "2")]);
+    let up = series(&[("__name__", "up"), ("instance", "a"), ("job", "j")]);
+    let store = Bucketed {
+        series: vec![old, new, up],
+        tiers: vec![Tier { resolution_ms: HOUR, until_ms: 3 * HOUR }],
+        gone: true,
+    };
+    let answer = engine(&store).instant("info(up)", 2 * HOUR + MINUTE, &QueryOptions::default()).unwrap();
+    let Value::Vector(vector) = &answer.value else { panic!() };
+    assert_eq!(vector.len(), 1);
+    assert!(!bucket_notes(&answer).is_empty());
+}

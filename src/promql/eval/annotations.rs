@@ -168,21 +168,23 @@ impl Note {
                 named("input to histogram_fraction has NaN observations, which are excluded from all fractions", metric)
             }
             ReconciledBuckets { operation } => format!("mismatched custom buckets were reconciled during {operation}"),
-            BucketsWidened { windows, ranged, kept, resolution } => {
-                let (what, range) = match windows {
-                    true => ("windows were widened to whole buckets", "a range and "),
-                    false => ("values are those at the last edge of a bucket", ""),
-                };
-                let times = if *ranged { "a start and a step that are multiples" } else { "a time that is a multiple" };
-                format!("{what}, because samples are kept {kept}; {range}{times} of {resolution} give the exact answer")
-            }
+            BucketsWidened { windows, ranged, kept, resolution } => widened(*windows, *ranged, kept, resolution),
             BucketsApproximate { function, kept } => format!(
-                "{} approximate, because samples are kept {kept}, which do not hold all it asks for; the time after \
-                 that is answered exactly",
+                "{} approximate, because samples are kept {kept}, which do not hold all it asks for; what came after \
+                 is answered exactly",
                 function.map_or_else(|| "values are".to_owned(), |function| format!("{function} is"))
             ),
         }
     }
+}
+
+fn widened(windows: bool, ranged: bool, kept: &str, resolution: &str) -> String {
+    let (what, range) = match windows {
+        true => ("windows were widened to whole buckets", "a range and "),
+        false => ("values are those at the last edge of a bucket", ""),
+    };
+    let times = if ranged { "a start and a step that are multiples" } else { "a time that is a multiple" };
+    format!("{what}, because samples are kept {kept}; {range}{times} of {resolution} give the exact answer")
 }
 
 /// The notes of one query, each once per text.
