@@ -289,7 +289,7 @@ fn bucket_notes(answer: &Answer) -> Vec<&str> {
 #[test]
 fn one_info_a_selector_says_what_was_widened_and_what_to_ask_for() {
     let store = engine(&steady(&[(HOUR, 4 * HOUR), (FIVE, 6 * HOUR)], true));
-    let query = "sum(rate({__name__=~\"._total\"}[7m]))\n  + sum(d_total)";
+    let query = "sum(rate(c_total[7m]))\n  + sum(d_total)";
     let answer = range(&store, query, (HOUR, 9 * HOUR, 30 * MINUTE));
     assert_eq!(
         bucket_notes(&answer),
