@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
 #[derive(Debug, Clone, Default)]
 pub struct Hints {
-    /// The function right around the selector, such as `rate`.
+    /// The function or aggregation right around the selector, such as `rate`. Only to a range selector does it say
+    /// which samples are of use: an instant selector always wants the newest one.
     pub function: Option<&'static str>,
     /// The distance between evaluations; 0 for an instant query.
     pub step_ms: i64,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Labels, METRIC_NAME, MatchOp, Matcher},
     promql::{
-        ast::{Expr, ExprKind, VectorSelector},
+        ast::{Expr, ExprKind, Span, VectorSelector},
         limits::QueryError,
     },
     store::Hints,
@@ -138,7 +138,9 @@ fn find(
     let windows = lookback_windows(grid, at, offset_ms, context.semantics.lookback_ms);
     let usage = Use { function: Some("info"), ..Use::default() };
     let hints = Hints { allows_buckets: true, ..planner.hints(&windows, 0, &usage) };
-    let source = Source::select(context, &matchers, &windows, &hints)?.told(argument.span, SourceUse::default());
+    // No selector of the query asks for these: told of where the first argument begins, and as none of its parts.
+    let span = Span { end: argument.span.start, ..argument.span };
+    let source = Source::select(context, &matchers, &windows, &hints)?.told(span, SourceUse::default());
     let set = source.set.clone();
     let node: Arc<dyn Node> = Arc::new(InstantSelector { source, windows, yields: Yield::Time, figures: false });
     let (columns, _charge) = hold_columns(context, &node)?;

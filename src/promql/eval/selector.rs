@@ -67,6 +67,10 @@ impl Source {
     pub fn read(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
         samples.clear();
         self.set.read(index, samples)?;
+        debug_assert!(samples.weights.is_empty() || samples.weights.len() == samples.values.len());
+        debug_assert!(
+            samples.histogram_weights.is_empty() || samples.histogram_weights.len() == samples.histograms.len()
+        );
         if let Some(counters) = &self.counters {
             counters.samples.fetch_add(samples.len() as u64, Ordering::Relaxed);
         }
