@@ -152,14 +152,12 @@ fn check_window(raw: &Samples, tier: &Block, resolution_ms: i64, kind: MetricKin
         assert!(same(tier, raw) || (tier - raw).abs() <= size * 1e-9, "{tier} {raw}");
         assert_eq!(sums.iter().map(|point| point.2 as usize).sum::<usize>(), expected.len());
     }
-    for (shape, is_better) in [(Shape::Minima, f64::lt as fn(&f64, &f64) -> bool), (Shape::Maxima, f64::gt)] {
+    let is_better: [fn(f64, f64) -> bool; 2] = [|a, b| a < b, |a, b| a > b];
+    for (shape, is_better) in [Shape::Minima, Shape::Maxima].into_iter().zip(is_better) {
         let (extremes, fidelity) = points(shape);
         let has_nan = expected.iter().any(|point| point.1.is_nan());
         if fidelity == Fidelity::Exact && (kind != MetricKind::Counter || !has_nan) {
-            let best = |points: &[(Timestamp, f64, u32)]| match is_better(&1.0, &2.0) {
-                true => extreme(points, |a, b| a < b),
-                false => extreme(points, |a, b| a > b),
-            };
+            let best = |points: &[(Timestamp, f64, u32)]| extreme(points, is_better);
             assert!(same(best(&extremes), best(&expected)), "{extremes:?} {expected:?}");
         }
     }
