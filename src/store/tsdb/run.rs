@@ -134,6 +134,9 @@ pub fn read_runs(runs: &mut Vec<Run>, range: TimeRange, now: Timestamp, looks: O
     for run in runs.iter() {
         run.read(range, now, looks, &mut points);
     }
+    if !samples.weights.is_empty() {
+        samples.weights.splice(0..0, std::iter::repeat_n(1, points.values.len()));
+    }
     samples.timestamps.splice(0..0, points.timestamps);
     samples.values.splice(0..0, points.values);
 }

@@ -1,7 +1,7 @@
 //! Opens blocks and reads series from them.
 
 use super::{
-    clocks::take_clock,
+    clocks::{Placement, take_clock},
     dictionary::{push_table, rebuild_postings, walk_labels},
     format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
     lookup::LabelIndex,
@@ -19,7 +19,7 @@ use crate::{
         StoreError,
         tsdb::{
             codec::{skip_histogram, take_histogram},
-            head::column::read_ticks,
+            head::{clock::stretches, column::read_ticks},
             log::Position,
             run::Run,
         },
@@ -75,6 +75,14 @@ impl Damaged {
 /// The clocks of a block that one query has decoded so far.
 #[derive(Default)]
 pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
+
+#[cfg(test)]
+impl ClockCache {
+    /// How many clocks the block has.
+    pub fn clocks(&self) -> usize {
+        self.0.len()
+    }
+}
 
 impl Block {
     /// Maps a file and checks everything but the data. What is damaged and can be had otherwise is counted and had
@@ -203,7 +211,7 @@ impl Block {
         Place { start, end: self.footer.end(), overwrites, generation: sealed_through.0, level }
     }
 
-    fn record(&self, series: u32) -> Option<&[u8]> {
+    pub(super) fn record(&self, series: u32) -> Option<&[u8]> {
         let entry: SeriesEntry = self.table().get(series as usize)?;
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
     }
@@ -251,7 +259,14 @@ impl Block {
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
     pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
-        if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
+        if self.try_read(series, range, clocks, samples, runs).is_none() {
+            self.report(series);
+        }
+    }
+
+    /// Counts and logs damage of a series, once.
+    pub(super) fn report(&self, series: u32) {
+        if self.reported.lock().insert(series) {
             self.damaged.add(1);
             tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
         }
@@ -267,7 +282,13 @@ impl Block {
         runs: &mut Vec<Run>,
     ) -> Option<()> {
         let mut bodies = self.record(series)?;
-        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = take_record(&mut bodies)?;
+        let SeriesHead { chunks, has_columns, histograms, histograms_body, runs: ended, .. } =
+            take_record(&mut bodies)?;
+        if has_columns {
+            // No samples but buckets: `tier` reads them.
+            runs.extend(ended);
+            return Some(());
+        }
         let mut whole = Some(());
         for chunk in &chunks {
             let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
@@ -281,7 +302,7 @@ impl Block {
         whole
     }
 
-    fn read_chunk(
+    pub(super) fn read_chunk(
         &self,
         chunk: &Chunk,
         body: &[u8],
@@ -298,6 +319,26 @@ impl Block {
             }
             decode(chunk.kind, body, chunk.count as usize, values)
         })
+    }
+}
+
+impl Block {
+    /// Appends the times of a chunk within `range`; `None` where its clock is damaged.
+    pub(super) fn read_chunk_times(
+        &self,
+        chunk: &Chunk,
+        range: TimeRange,
+        clocks: &ClockCache,
+        times: &mut Vec<Timestamp>,
+    ) -> Option<()> {
+        let Placement { clock, first, ticks, gaps } = &chunk.placement;
+        let first = *first as usize;
+        let clock = self.clock(clocks, *clock)?.get(first..first.checked_add(*ticks as usize)?)?;
+        stretches(*ticks, gaps, |from, to| {
+            let at = clock[from as usize..to as usize].iter().map(|tick| self.footer.start + i64::from(*tick));
+            times.extend(at.filter(|at| range.contains(*at)));
+        });
+        Some(())
     }
 }
 
