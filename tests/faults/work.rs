@@ -58,22 +58,16 @@ fn download(bench: &Bench) -> Result<(), String> {
     bench.command(["backup".as_ref(), "--url".as_ref(), bench.url().as_ref(), file.as_os_str()])
 }
 
-/// Another interval is another schedule, and the first is due at once where there is none yet.
+/// The first is due at once, where there is none yet.
 fn schedule(bench: &Bench) -> Result<(), String> {
     bench.collect();
-    let config = format!(
-        "backup: {{directory: '{}', interval: {}s, keep: 1000}}\nself_scrape: false\nhosts: {{enabled: false}}\n",
-        bench.scheduled.display(),
-        100_000 + bench.next()
-    );
-    fs::write(&bench.config, config).unwrap();
-    let answer = http::try_send("POST", &format!("{}/-/reload", bench.url()), &[], b"")?;
-    assert_eq!(answer.status, 200, "{answer}");
+    bench.reload(&format!("backup: {{directory: '{}', interval: 1d, keep: 1000}}", bench.scheduled.display()))?;
     while !names(&bench.scheduled).iter().any(|name| name.ends_with(".backup")) {
         http::try_get(&format!("{}/-/healthy", bench.url()))?;
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(())
+    // Once it is put to the others, one more would be due.
+    bench.reload("")
 }
 
 fn snapshot(bench: &Bench) -> Result<(), String> {
@@ -117,6 +111,14 @@ impl Bench {
 
     fn next(&self) -> u64 {
         self.number.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Has the server take another config.
+    fn reload(&self, config: &str) -> Result<(), String> {
+        fs::write(&self.config, format!("{config}\nself_scrape: false\nhosts: {{enabled: false}}\n")).unwrap();
+        let answer = http::try_send("POST", &format!("{}/-/reload", self.url()), &[], b"")?;
+        assert_eq!(answer.status, 200, "{answer}");
+        Ok(())
     }
 
     /// Runs the program to its end, unless [`Bench::kill_command`] is that.

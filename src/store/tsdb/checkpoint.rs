@@ -125,3 +125,19 @@ impl Checkpoint {
         (newest.unwrap_or_default(), damaged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_a_program_that_did_not_write_how_far_the_log_was_is_read() {
+        let written = Checkpoint { runs_through: Position(7), synced_through: Position(5), ..Checkpoint::default() };
+        let bytes = written.encode();
+        assert_eq!(Checkpoint::decode(&bytes), Some(written));
+        let mut older = bytes[..bytes.len() - 12].to_vec();
+        older.extend_from_slice(&crc32c::crc32c(&older).to_le_bytes());
+        let read = Checkpoint { runs_through: Position(7), ..Checkpoint::default() };
+        assert_eq!(Checkpoint::decode(&older), Some(read));
+    }
+}
