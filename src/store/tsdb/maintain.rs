@@ -274,7 +274,8 @@ impl Shared {
         }
         let series = self.head.catalog.read().series().map(|(id, labels)| (id, labels.clone())).collect();
         let sealed = self.places.read().files.iter().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
-        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
+        let synced_through = self.log.synced_end();
+        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed, synced_through };
         // Before the checkpoint: where there is one, there are exemplars beside it.
         self.exemplars.save(&*self.options.vfs, &self.options.directory, self.log.end())?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;

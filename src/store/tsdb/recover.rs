@@ -65,13 +65,14 @@ impl Tsdb {
         let mut catalog = Catalog::new(options.series_max, seed);
         catalog.series_per_job_max = options.series_per_job_max;
         let head = Head::new(catalog, WINDOW_MS);
-        let kept_from = checkpoint.kept_from;
+        let (kept_from, synced_through) = (checkpoint.kept_from, checkpoint.synced_through);
         let mut replay =
             Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
-        let durable = [replay.runs_through, state.durable_through(), exemplars_through];
+        let durable = [replay.runs_through, synced_through, state.durable_through(), exemplars_through];
         let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();
-        let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
+        let position_min = seen.unwrap_or_default();
+        let log_options = LogOptions { position_min, kept_from, synced_through, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options.directory)?;
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
