@@ -51,6 +51,12 @@ const DASHES: readonly number[][] = [[], [8, 4], [3, 3], [10, 3, 3, 3]];
 const BINARY_STEPS: number[] = Array.from({ length: 7 }, (_, power) => 1024 ** power).flatMap((unit) =>
   [1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 250, 256, 500, 512].map((step) => step * unit),
 );
+/** Steps of an axis of working time: round numbers of minutes and hours. */
+const WORK_STEPS: number[] = [1, 5, 10, 30]
+  .map((minutes) => minutes * 60)
+  .concat(
+    Array.from({ length: 7 }, (_, power) => 10 ** power).flatMap((unit) => [1, 2, 5].map((step) => step * unit * 3600)),
+  );
 /** Pixels around a line within which it is the one that is meant. */
 const NEAR = 28;
 /** How marks stand at their upper end, so that they are not told apart by colour alone: pixels from the line. */
@@ -99,6 +105,12 @@ export function readColors(element: Element): Colors {
   return colors;
 }
 
+const STEPS: Readonly<Partial<Record<Unit, number[]>>> = {
+  bytes: BINARY_STEPS,
+  'bytes/s': BINARY_STEPS,
+  work: WORK_STEPS,
+  rating: [1, 2, 4],
+};
 const STEPPED = uPlot.paths.stepped?.({ align: 1 });
 
 export class Plot {
@@ -198,6 +210,7 @@ export class Plot {
   private build(width: number): uPlot.Options {
     const { height, unit, stacked, min, max, group, onSelect } = this.options;
     const rated = unit === 'rating';
+    const steps = STEPS[unit];
     const colors = readColors(this.element);
     const range: uPlot.Range.Function = (_plot, low, high) => {
       if (rated) return [0.7, 5.3];
@@ -237,9 +250,9 @@ export class Plot {
           font: FONT,
           grid: { stroke: colors.grid, width: 1 },
           ticks: { show: false },
-          space: 34,
+          space: rated ? 18 : 34,
           gap: AXIS_GAP,
-          ...(unit === 'bytes' || unit === 'bytes/s' ? { incrs: BINARY_STEPS } : rated ? { incrs: [1, 2, 4] } : {}),
+          ...(steps ? { incrs: steps } : {}),
           values: (_plot, splits) => axisTexts(splits, unit),
           size: (plot, values) => {
             plot.ctx.font = FONT;

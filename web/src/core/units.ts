@@ -97,7 +97,7 @@ export function formatRatio(value: number): string {
 /** Working time in minutes or hours: `45 min`, `18.5 h`. */
 export function formatWork(value: number): string {
   if (!Number.isFinite(value)) return formatSpecial(value);
-  return Math.abs(value) < 3600 ? `${threeDigits(value / 60)} min` : `${formatShort(value / 3600)} h`;
+  return value !== 0 && Math.abs(value) < 3600 ? `${threeDigits(value / 60)} min` : `${formatShort(value / 3600)} h`;
 }
 
 /** `A` to `E`; anything between or beyond is a number. */
