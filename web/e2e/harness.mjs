@@ -24,7 +24,7 @@ export async function test(name, body) {
 }
 
 /** As a server says it that has no `sonar:` in its config. */
-const NO_SYNC = { status: { is_configured: false, problems: [], projects: [] }, events: [] };
+const NO_SYNC = { status: { is_configured: false, problems: [] }, projects: [], events: [] };
 
 /** A page whose every complaint and every request elsewhere is a failure. `sonar` is what the sync is said to know. */
 export async function open(url, { sonar = NO_SYNC, ...options } = {}) {

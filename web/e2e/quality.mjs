@@ -35,14 +35,16 @@ export async function testQuality() {
     });
 
     await test('states of the sync before anything came are told apart', async () => {
-      const status = { ...sonar.status, problems: [], projects: [], ended_ms: null, success_ms: null };
+      const status = { ...sonar.status, problems: [], ended_ms: null, success_ms: null };
       for (const [change, words] of [
         [{ is_running: true }, 'The first sync is running.'],
         [{}, 'Nothing came in yet.'],
         [{ ended_ms: Date.now() }, 'The sync finds no project.'],
         [{ problems: [{ project: '', message: 'No such token.', at_ms: 1 }] }, 'No such token.'],
       ]) {
-        const page = await open(`${server.url}quality`, { sonar: { events: [], status: { ...status, ...change } } });
+        const page = await open(`${server.url}quality`, {
+          sonar: { events: [], projects: [], status: { ...status, ...change } },
+        });
         await page.getByText(words).first().waitFor();
         await axe(page, words);
         await page.shut();
@@ -272,16 +274,16 @@ export async function testQuality() {
         [{ __name__: 'sonar_coverage_ratio', ...labels }, points],
         [{ __name__: 'sonar_analysis_timestamp_seconds', ...labels }, points.map(([ms]) => [ms, (now - 8e7) / 1000])],
       ]);
-      const event = { at_ms: now - 3_600_000, project: HOSTILE, branch: HOSTILE, category: HOSTILE, name: HOSTILE };
+      const event = { time_ms: now - 3_600_000, project: HOSTILE, branch: HOSTILE, category: HOSTILE, name: HOSTILE };
       const branches = [
         { name: HOSTILE, is_main: true, analyzed_ms: now, stored_ms: now, gate: HOSTILE, gone_ms: null },
       ];
       const status = {
         ...sonar.status,
         problems: [{ project: HOSTILE, branch: HOSTILE, message: HOSTILE, at_ms: now }],
-        projects: [{ key: HOSTILE, name: HOSTILE, synced_ms: now, branches }],
       };
-      const page = await open(`${server.url}quality`, { sonar: { status, events: [event] } });
+      const projects = [{ key: HOSTILE, name: HOSTILE, synced_ms: now, branches }];
+      const page = await open(`${server.url}quality`, { sonar: { status, projects, events: [event] } });
       await page.locator('td.project', { hasText: HOSTILE }).getByRole('link').click();
       await page.locator('h1', { hasText: HOSTILE }).waitFor();
       await page.locator('.u-over').first().waitFor();
@@ -297,14 +299,14 @@ export async function testQuality() {
     });
 
     await test('a thousand projects are few rows until more are wanted', async () => {
-      const [like] = sonar.status.projects;
+      const [like] = sonar.projects;
       const projects = Array.from({ length: 1_000 }, (_, index) => ({
         ...like,
         key: `project-${index}`,
         name: `Project ${index}`,
       }));
       const page = await open(`${server.url}quality`, {
-        sonar: { events: [], status: { ...sonar.status, problems: [], projects } },
+        sonar: { events: [], projects, status: { ...sonar.status, problems: [] } },
       });
       await page.getByText('50 of 1,006 shown').waitFor();
       assert.equal(await count(page, 'td.project'), 50);

@@ -52,7 +52,7 @@ const PROJECTS = [
 const SEVERITIES = { blocker: 0.01, critical: 0.06, major: 0.4, minor: 0.38, info: 0.15 };
 const rating = (value, ...limits) => 1 + limits.filter((limit) => value > limit).length;
 
-/** `{all, status, events}`: what to `write`, and the answers of the API. */
+/** `{all, status, projects, events}`: what to `write`, and the answers of the API. */
 export function quality(days = 30) {
   const now = Math.floor(Date.now() / 60_000) * 60_000;
   const all = [];
@@ -89,9 +89,10 @@ export function quality(days = 30) {
         at_ms: now - 0.2 * HOUR,
       },
     ],
-    projects,
+    projects: projects.length,
+    branches: projects.reduce((sum, project) => sum + project.branches.length, 0),
   };
-  return { all, status, events: events.sort((a, b) => b.at_ms - a.at_ms) };
+  return { all, status, projects, events: events.sort((a, b) => b.time_ms - a.time_ms) };
 }
 
 function branch(project, name, now, days, random, all, events) {
@@ -146,7 +147,7 @@ function branch(project, name, now, days, random, all, events) {
     const is = vulnerabilities > project.bugs / 3 || bugs > project.bugs + 2 ? 'error' : 'ok';
     for (const status of ['ok', 'warn', 'error']) gauge('sonar_quality_gate_status', status === is ? 1 : 0, { status });
     const event = (category, text) =>
-      events.push({ at_ms: ms, project: project.key, branch: name, category, name: text });
+      events.push({ time_ms: ms, project: project.key, branch: name, category, name: text });
     if (gate !== '' && is !== gate) event('QUALITY_GATE', is === 'ok' ? 'Passed' : 'Failed');
     gate = is;
     if (index % 5 === 2) event('VERSION', `${name === 'main' ? '3' : '2.4'}.${(version += 1)}`);
@@ -160,18 +161,20 @@ function branch(project, name, now, days, random, all, events) {
 }
 
 /** Lets `context` (or a page) get these answers of the API instead of those of the server. */
-export async function answer(context, { status, events }) {
+export async function answer(context, { status, projects, events }) {
   const json = (route, data) =>
     route.fulfill({ contentType: 'application/json', body: JSON.stringify({ status: 'success', data }) });
   await context.route('**/api/v1/sonar/status*', (route) => json(route, status));
+  await context.route('**/api/v1/sonar/projects*', (route) => json(route, { projects }));
   await context.route('**/api/v1/sonar/events*', (route) => {
     const asked = new URL(route.request().url()).searchParams;
     const has = (name, value) => !asked.get(name) || asked.get(name) === value;
     const [start, end] = [Number(asked.get('start')) * 1000, Number(asked.get('end')) * 1000];
     const found = events.filter(
       (event) =>
-        has('project', event.project) && has('branch', event.branch) && event.at_ms >= start && event.at_ms <= end,
+        has('project', event.project) && has('branch', event.branch) && event.time_ms >= start && event.time_ms <= end,
     );
-    return json(route, { events: found });
+    // Oldest first, as the server has them.
+    return json(route, { events: found.toReversed(), is_truncated: false });
   });
 }

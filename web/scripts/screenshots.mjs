@@ -82,7 +82,7 @@ try {
         console.log(error.message),
       );
   const here = { from: reviewed, known: sonar };
-  const nothing = { status: { is_configured: false }, events: [] };
+  const nothing = { status: { is_configured: false }, projects: [], events: [] };
   if (all)
     for (const theme of ['light', 'dark'])
       await shoot('quality-empty', theme, 'quality', { from: reviewed, known: nothing });

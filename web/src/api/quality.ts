@@ -1,12 +1,16 @@
 // Questions about code quality: how the sync does, and what happened.
 
 import type { EventFilter } from '../core/explore';
-import { NOT_CONFIGURED, readEvents, readStatus, type QualityEvent, type SyncStatus } from '../core/quality';
+import { NOT_CONFIGURED, readEvents, readStatus, type Happened, type SyncStatus } from '../core/quality';
 import { ask, Problem } from './client';
 
 export async function syncStatus(signal: AbortSignal): Promise<SyncStatus> {
   try {
-    return readStatus((await ask<unknown>('sonar/status', {}, { signal })).data);
+    const [status, projects] = await Promise.all([
+      ask<unknown>('sonar/status', {}, { signal }),
+      ask<unknown>('sonar/projects', {}, { signal }),
+    ]);
+    return readStatus(status.data, projects.data);
   } catch (cause) {
     // A server without the sync has the series of others at most.
     if (cause instanceof Problem && cause.status === 404) return NOT_CONFIGURED;
@@ -14,13 +18,13 @@ export async function syncStatus(signal: AbortSignal): Promise<SyncStatus> {
   }
 }
 
-/** The events of a time, in seconds, newest first. */
+/** The events of a time, in seconds. */
 export async function qualityEvents(
   filter: EventFilter,
   start: number,
   end: number,
   signal: AbortSignal,
-): Promise<QualityEvent[]> {
+): Promise<Happened> {
   const params = {
     project: filter.project || undefined,
     branch: filter.branch || undefined,

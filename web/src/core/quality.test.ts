@@ -58,7 +58,12 @@ const STATUS = {
   ended_ms: (NOW - 600) * 1000,
   lag_ms: 0,
   names: 'base',
+  // Counts; those themselves come by another way.
+  projects: 2,
+  branches: 2,
   problems: [{ project: 'org:b', message: 'no', at_ms: 1 }],
+};
+const FOUND = {
   projects: [
     {
       key: 'org:a',
@@ -94,7 +99,7 @@ describe('questions', () => {
 
 describe('what the server says', () => {
   test('a status is read, and problems find whose they are', () => {
-    const status = readStatus(STATUS);
+    const status = readStatus(STATUS, FOUND);
     expect(status).toMatchObject({ configured: true, running: false, interval: 3600, lag: 0, problem: '' });
     expect(status.ended).toBe(NOW - 600);
     const [a, b] = status.projects;
@@ -114,19 +119,21 @@ describe('what the server says', () => {
   test.each([undefined, null, 7, 'text', [], {}, { projects: 3, problems: [null], interval_ms: 'x' }])(
     'nonsense such as %j is no status and no event',
     (data) => {
-      expect(readStatus(data)).toMatchObject({ configured: false, problem: '', interval: 0, projects: [] });
-      expect(readEvents(data)).toEqual([]);
+      expect(readStatus(data, data)).toMatchObject({ configured: false, problem: '', interval: 0, projects: [] });
+      expect(readEvents(data)).toEqual({ events: [], cut: false });
     },
   );
 
   test('events come newest first, and their words say whether they are good news', () => {
-    const events = readEvents({
+    const { events, cut } = readEvents({
+      is_truncated: true,
       events: [
-        { at_ms: 1_000, project: 'a', branch: 'b', category: 'VERSION', name: '1.0' },
-        { at_ms: 2_000, project: 'a', branch: 'b', category: 'QUALITY_GATE', name: 'Red (was Green)' },
+        { time_ms: 1_000, project: 'a', branch: 'b', category: 'VERSION', name: '1.0' },
+        { time_ms: 2_000, project: 'a', branch: 'b', category: 'QUALITY_GATE', name: 'Red (was Green)' },
         { project: 'without a time' },
       ],
     });
+    expect(cut).toBe(true);
     expect(events.map((one) => one.seconds)).toEqual([2, 1]);
     expect(events.map(kindOf)).toEqual(['bad', 'note']);
     expect(events.map(categoryOf)).toEqual(['Quality gate', 'Version']);
@@ -145,7 +152,7 @@ describe('what the server says', () => {
   });
 
   test('trouble is told when something failed, or nothing came for long', () => {
-    const fine = readStatus(STATUS);
+    const fine = readStatus(STATUS, FOUND);
     expect(syncTrouble(fine, NOW)).toBeUndefined();
     expect(syncTrouble(fine, NOW + 20_000)?.kind).toBe('warn');
     expect(syncTrouble({ ...fine, running: true }, NOW + 20_000)).toBeUndefined();
@@ -165,7 +172,7 @@ describe('the list', () => {
     row('sonar_ncloc', 'only stored', 'topic/z', 8),
     row('sonar_coverage_ratio', 'only stored', 'develop', Number.NaN),
   ];
-  const rows = joinProjects(readStatus(STATUS).projects, stored);
+  const rows = joinProjects(readStatus(STATUS, FOUND).projects, stored);
   const of = (project: string, branch: string) => rows.find((one) => one.project === project && one.branch === branch);
 
   test('joins what the sync says and what is stored, and has no number where there is none', () => {

@@ -224,8 +224,8 @@ const seconds = (value: unknown): number => (typeof value === 'number' ? value /
 /** Milliseconds of the API as seconds; what is missing, or 0, is no time. */
 const moment = (value: unknown): number | undefined => seconds(value) || undefined;
 
-/** Reads the answer of `api/v1/sonar/status`. */
-export function readStatus(data: unknown): SyncStatus {
+/** Reads the answers of `api/v1/sonar/status` and `api/v1/sonar/projects`. */
+export function readStatus(data: unknown, found: unknown): SyncStatus {
   const status = record(data);
   const problems = list(status['problems']).map((one) => {
     const problem = record(one);
@@ -246,7 +246,7 @@ export function readStatus(data: unknown): SyncStatus {
     lag: seconds(status['lag_ms']),
     problem: problemOf('', ''),
     scheme: words(status['names']) || 'base',
-    projects: list(status['projects']).map((one) => {
+    projects: list(record(found)['projects']).map((one) => {
       const project = record(one);
       const key = words(project['key']);
       return {
@@ -280,11 +280,18 @@ export interface QualityEvent {
   readonly name: string;
 }
 
-/** Reads the answer of `api/v1/sonar/events`, newest first. */
-export function readEvents(data: unknown): QualityEvent[] {
-  const events = list(Array.isArray(data) ? data : record(data)['events']).flatMap((one) => {
+/** The events of a time, newest first. */
+export interface Happened {
+  readonly events: readonly QualityEvent[];
+  /** There are older ones that the server leaves out, because they are too many. */
+  readonly cut: boolean;
+}
+
+/** Reads the answer of `api/v1/sonar/events`. */
+export function readEvents(data: unknown): Happened {
+  const events = list(record(data)['events']).flatMap((one) => {
     const event = record(one);
-    const at = moment(event['at_ms']);
+    const at = moment(event['time_ms']);
     if (at === undefined) return [];
     return [
       {
@@ -296,7 +303,7 @@ export function readEvents(data: unknown): QualityEvent[] {
       },
     ];
   });
-  return events.sort((a, b) => b.seconds - a.seconds);
+  return { events: events.sort((a, b) => b.seconds - a.seconds), cut: record(data)['is_truncated'] === true };
 }
 
 const CATEGORIES: Readonly<Record<string, string>> = {
