@@ -209,7 +209,8 @@ export class Plot {
 
   private build(width: number): uPlot.Options {
     const { height, unit, stacked, min, max, group, onSelect } = this.options;
-    const rated = unit === 'rating';
+    // On each other they are no ratings any more.
+    const rated = unit === 'rating' && !stacked;
     const steps = STEPS[unit];
     const colors = readColors(this.element);
     const range: uPlot.Range.Function = (_plot, low, high) => {
