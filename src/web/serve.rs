@@ -243,7 +243,15 @@ mod tests {
     #[test]
     fn programs_and_missing_files_are_never_given_the_page() {
         let browser = [(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")];
-        for path in ["/api/v1/nothing", "/metrics/x", "/-/x", "/immutable/gone-1234.js", "/a.png", "/explore/x.js", "/quality/a/b.js"] {
+        for path in [
+            "/api/v1/nothing",
+            "/metrics/x",
+            "/-/x",
+            "/immutable/gone-1234.js",
+            "/a.png",
+            "/explore/x.js",
+            "/quality/a/b.js",
+        ] {
             assert!(get(path, &browser).is_none(), "{path}");
         }
         assert!(get("/nothing", &[]).is_none());
