@@ -24,6 +24,15 @@ impl Config {
         writeln!(out, "data: {}", quoted(&self.data.to_string_lossy()))?;
         writeln!(out, "storage:")?;
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
+        if self.tiers.is_empty() {
+            writeln!(out, "  tiers: []")?;
+        } else {
+            writeln!(out, "  tiers:")?;
+        }
+        for tier in &self.tiers {
+            let (resolution, kept) = (format_duration_ms(tier.resolution_ms), format_duration_ms(tier.retention_ms));
+            writeln!(out, "    - {{resolution: {resolution}, retention: {kept}}}")?;
+        }
         writeln!(out, "  max_bytes: {}", self.bytes_max)?;
         writeln!(out, "  max_disk_percent: {}", self.disk_percent_max)?;
         if let Some(series) = self.series_max {

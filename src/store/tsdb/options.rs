@@ -12,6 +12,9 @@ pub struct Options {
     pub directory: PathBuf,
     /// Samples older than this are refused, and windows that are wholly older are dropped.
     pub retention_ms: i64,
+    /// Buckets that are kept longer than samples, from finest to coarsest. What is older than samples are kept is taken
+    /// as far back as the longest of these reaches.
+    pub tiers: Vec<TierOptions>,
     /// Blocks and log together; above it the oldest blocks go. 0 for no limit.
     pub bytes_max: u64,
     /// The same as a part of the file system they lie on. 0 for no limit.
@@ -33,6 +36,15 @@ pub struct Options {
     pub vfs: Arc<dyn Vfs>,
 }
 
+/// Buckets of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierOptions {
+    /// Divides a day and the next coarser one.
+    pub resolution_ms: i64,
+    /// Longer than samples are kept.
+    pub retention_ms: i64,
+}
+
 /// Long enough that a block has hundreds of samples, short enough that the head stays small.
 pub const WINDOW_MS: i64 = 2 * 3_600_000;
 
@@ -41,6 +53,7 @@ impl Options {
         Options {
             directory: directory.into(),
             retention_ms: 30 * 24 * 3_600_000,
+            tiers: Vec::new(),
             bytes_max: 0,
             disk_percent_max: 80,
             drops_blocks: true,
