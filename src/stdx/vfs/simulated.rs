@@ -273,8 +273,11 @@ impl Vfs for SimulatedVfs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.0.lock();
-        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+        let inside = disk.names.keys().filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
+        let mut names: Vec<String> = inside.filter_map(|name| Some(name.as_os_str().to_str()?.to_owned())).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -33,6 +33,7 @@ mod retention;
 mod run;
 mod selection;
 mod state;
+mod stretch;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 #[cfg(test)]

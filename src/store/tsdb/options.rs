@@ -5,7 +5,10 @@ use crate::stdx::{
     clock::{Clock, SystemClock},
     vfs::{RealVfs, Vfs},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 #[derive(Clone)]
 pub struct Options {
@@ -45,10 +48,23 @@ pub struct TierOptions {
     pub retention_ms: i64,
 }
 
+/// Where the files of a tier are in a data directory.
+pub fn tier_directory(directory: &Path, resolution_ms: i64) -> PathBuf {
+    directory.join(TIERS).join(resolution_ms.to_string())
+}
+
+/// Where tiers are in a data directory.
+pub const TIERS: &str = "tiers";
+
 /// Long enough that a block has hundreds of samples, short enough that the head stays small.
 pub const WINDOW_MS: i64 = 2 * 3_600_000;
 
 impl Options {
+    /// For how long anything is kept, samples or buckets.
+    pub fn longest_retention_ms(&self) -> i64 {
+        self.tiers.iter().map(|tier| tier.retention_ms).fold(self.retention_ms, i64::max)
+    }
+
     pub fn new(directory: impl Into<PathBuf>) -> Options {
         Options {
             directory: directory.into(),
