@@ -50,6 +50,16 @@ impl Samples {
         self.values.push(value);
     }
 
+    /// Says that each of `values` that has no weight yet is one sample.
+    pub fn weigh(&mut self) {
+        self.weights.resize(self.values.len(), 1);
+    }
+
+    /// The same for `histograms`.
+    pub fn weigh_histograms(&mut self) {
+        self.histogram_weights.resize(self.histograms.len(), 1);
+    }
+
     /// Floats and histograms together.
     pub fn len(&self) -> usize {
         self.timestamps.len() + self.histograms.len()

@@ -51,6 +51,7 @@ mod tests_report;
 #[cfg(test)]
 mod tests_threads;
 mod ticker;
+pub mod tier;
 mod version;
 
 pub use engine::Tsdb;

@@ -10,6 +10,7 @@
 //! Invariant: a file appears under its name only when it is complete and synced; it is never changed.
 
 mod clocks;
+mod columns;
 mod dictionary;
 mod draft;
 mod format;
@@ -26,9 +27,14 @@ mod values;
 mod version;
 mod writer;
 
+pub use clocks::ClockSet;
+pub use columns::Record;
+pub use draft::Draft;
 pub use format::Footer;
-pub use merge::{MergeTarget, Progress, merge_blocks};
+pub use merge::{Heads, MergeTarget, Progress, Watch, bounds, merge_blocks};
 pub use order::{Place, put_in_order};
 pub use reader::{Block, ClockCache, Damaged};
 pub use seal::seal_window;
+pub use series::Weight;
 pub use version::newer_format;
+pub use writer::{Plan, Writer};

@@ -1,7 +1,7 @@
 //! Opens blocks and reads series from them.
 
 use super::{
-    clocks::take_clock,
+    clocks::{Placement, take_clock},
     dictionary::{push_table, rebuild_postings, walk_labels},
     format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
     lookup::LabelIndex,
@@ -19,7 +19,7 @@ use crate::{
         StoreError,
         tsdb::{
             codec::{skip_histogram, take_histogram},
-            head::column::read_ticks,
+            head::{clock::stretches, column::read_ticks},
             log::Position,
             run::Run,
         },
@@ -220,7 +220,7 @@ impl Block {
         Place { start, end: self.footer.end(), overwrites, generation: sealed_through.0, level }
     }
 
-    fn record(&self, series: u32) -> Option<&[u8]> {
+    pub(super) fn record(&self, series: u32) -> Option<&[u8]> {
         let entry: SeriesEntry = self.table().get(series as usize)?;
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
     }
@@ -268,7 +268,14 @@ impl Block {
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
     pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
-        if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
+        if self.try_read(series, range, clocks, samples, runs).is_none() {
+            self.report(series);
+        }
+    }
+
+    /// Counts and logs damage of a series, once.
+    pub(super) fn report(&self, series: u32) {
+        if self.reported.lock().insert(series) {
             self.damaged.add(1);
             tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
         }
@@ -284,7 +291,13 @@ impl Block {
         runs: &mut Vec<Run>,
     ) -> Option<()> {
         let mut bodies = self.record(series)?;
-        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = take_record(&mut bodies)?;
+        let SeriesHead { chunks, has_columns, histograms, histograms_body, runs: ended, .. } =
+            take_record(&mut bodies)?;
+        if has_columns {
+            // No samples but buckets: `tier` reads them.
+            runs.extend(ended);
+            return Some(());
+        }
         let mut whole = Some(());
         for chunk in &chunks {
             let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
@@ -298,7 +311,7 @@ impl Block {
         whole
     }
 
-    fn read_chunk(
+    pub(super) fn read_chunk(
         &self,
         chunk: &Chunk,
         body: &[u8],
@@ -315,6 +328,26 @@ impl Block {
             }
             decode(chunk.kind, body, chunk.count as usize, values)
         })
+    }
+}
+
+impl Block {
+    /// Appends the times of a chunk within `range`; `None` where its clock is damaged.
+    pub(super) fn read_chunk_times(
+        &self,
+        chunk: &Chunk,
+        range: TimeRange,
+        clocks: &ClockCache,
+        times: &mut Vec<Timestamp>,
+    ) -> Option<()> {
+        let Placement { clock, first, ticks, gaps } = &chunk.placement;
+        let first = *first as usize;
+        let clock = self.clock(clocks, *clock)?.get(first..first.checked_add(*ticks as usize)?)?;
+        stretches(*ticks, gaps, |from, to| {
+            let at = clock[from as usize..to as usize].iter().map(|tick| self.footer.start + i64::from(*tick));
+            times.extend(at.filter(|at| range.contains(*at)));
+        });
+        Some(())
     }
 }
 

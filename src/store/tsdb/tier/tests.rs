@@ -1,0 +1,1 @@
+//! Tiers built, read and damaged.
