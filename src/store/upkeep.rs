@@ -20,6 +20,8 @@ pub trait Upkeep: Send + Sync {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Compacted {
     pub merges: u64,
+    /// Stretches of which tiers were built.
+    pub tiers: u64,
     /// Of all blocks, before and after.
     pub bytes_before: u64,
     pub bytes_after: u64,

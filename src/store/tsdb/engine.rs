@@ -21,9 +21,12 @@ use crate::{
     },
 };
 use parking_lot::{Mutex, RwLock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// The store of the product. Dropping it syncs what is pending and ends its threads.
@@ -83,6 +86,8 @@ pub(super) struct Places {
     pub files: Vec<Arc<Block>>,
     /// Files of buckets, by tier as the options have them.
     pub tiers: Vec<Vec<Arc<Block>>>,
+    /// By tier the windows in which nothing was found that belongs into it: there is no file to say so.
+    pub barren: Vec<BTreeSet<(Timestamp, Position)>>,
     pub sealing: Vec<FrozenWindow>,
 }
 

@@ -1,9 +1,12 @@
 //! What an engine is opened with.
 
-use super::log::LogOptions;
-use crate::stdx::{
-    clock::{Clock, SystemClock},
-    vfs::{RealVfs, Vfs},
+use super::{log::LogOptions, tier::MetricKind};
+use crate::{
+    model::Labels,
+    stdx::{
+        clock::{Clock, SystemClock},
+        vfs::{RealVfs, Vfs},
+    },
 };
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +21,8 @@ pub struct Options {
     /// Buckets that are kept longer than samples, from finest to coarsest. What is older than samples are kept is taken
     /// as far back as the longest of these reaches.
     pub tiers: Vec<TierOptions>,
+    /// What kind of metric a series is, as far as somebody has said so: buckets keep more of what is unknown.
+    pub kind_of: KindOf,
     /// Blocks and log together; above it the oldest blocks go. 0 for no limit.
     pub bytes_max: u64,
     /// The same as a part of the file system they lie on. 0 for no limit.
@@ -38,6 +43,9 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub vfs: Arc<dyn Vfs>,
 }
+
+/// Asked once for each series that buckets are built of.
+pub type KindOf = Arc<dyn Fn(&Labels) -> MetricKind + Send + Sync>;
 
 /// Buckets of one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +78,7 @@ impl Options {
             directory: directory.into(),
             retention_ms: 30 * 24 * 3_600_000,
             tiers: Vec::new(),
+            kind_of: Arc::new(|_| MetricKind::Unknown),
             bytes_max: 0,
             disk_percent_max: 80,
             drops_blocks: true,

@@ -54,6 +54,7 @@ impl Tsdb {
         let mut places = Places { files, ..Places::default() };
         for found in open_tiers(&options, &damaged)? {
             places.tiers.push(found.files);
+            places.barren.push(BTreeSet::new());
             named_max = named_max.max(found.named_max);
             unserved.extend(found.unserved);
         }

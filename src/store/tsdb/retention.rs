@@ -11,7 +11,7 @@ use super::{
     stretch::{self, stretches},
 };
 use crate::{
-    model::Timestamp,
+    model::{TimeRange, Timestamp},
     stdx::{size::format_bytes, vfs::Space},
     store::StoreError,
 };
@@ -190,7 +190,7 @@ impl Shared {
         let reference = self.reference(places, self.now_ms()).unwrap_or(i64::MIN);
         let mut spare = Vec::new();
         if places.tiers.iter().any(|files| !files.is_empty()) {
-            let stretches = stretches(places, self.stretch_ms());
+            let stretches = stretches(places, self.stretch_ms(), TimeRange::ALL);
             spare.extend(stretches.iter().flat_map(|stretch| stretch.spare(&self.options.tiers, reference)));
         }
         let is_spare = |block: &Arc<Block>| spare.iter().any(|known| Arc::ptr_eq(known, block));
@@ -242,7 +242,7 @@ impl Shared {
         let mut going: Vec<_> = places.files.iter().filter_map(|block| is_older(block, *retention_ms)).collect();
         if !tiers.is_empty() && !going.is_empty() {
             let oldest = reference.saturating_sub(*retention_ms);
-            let stretches = stretches(places, self.stretch_ms());
+            let stretches = stretches(places, self.stretch_ms(), TimeRange::ALL);
             going = stretches.iter().flat_map(|stretch| stretch.expired(tiers, reference, oldest)).collect();
         }
         for (files, tier) in places.tiers.iter().zip(tiers) {

@@ -8,10 +8,14 @@
 use super::{
     block::{Block, MergeTarget},
     engine::Places,
+    log::Position,
     options::TierOptions,
 };
-use crate::model::Timestamp;
-use std::{collections::BTreeMap, sync::Arc};
+use crate::model::{TimeRange, Timestamp};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// The longest stretch, and what the others are cut of.
@@ -30,18 +34,27 @@ pub struct Stretch {
     pub raw: Vec<Arc<Block>>,
     /// By tier, as the options have them. More than one file is there only where stretches have become longer.
     pub tiers: Vec<Vec<Arc<Block>>>,
+    /// By tier the windows in which it found nothing.
+    barren: Vec<BTreeSet<(Timestamp, Position)>>,
 }
 
 /// A block of samples, or one of a tier and which.
 type Item = (Option<usize>, Arc<Block>);
 
-/// All stretches that anything is in, in order of time. `span_ms` is that of [`span_ms()`].
-pub fn stretches(places: &Places, span_ms: i64) -> Vec<Stretch> {
-    let raw = places.files.iter().map(|block| (None, block.clone()));
+/// The stretches that overlap `range` and that anything is in, in order of time. `span_ms` is that of [`span_ms()`].
+pub fn stretches(places: &Places, span_ms: i64, range: TimeRange) -> Vec<Stretch> {
+    // All of a cell, as one of its files may tell how long the stretches in it are.
+    let reach = |at: Timestamp| at.saturating_sub(at.rem_euclid(CELL_MS));
+    let (first, last) = (reach(range.start()), reach(range.end()).saturating_add(CELL_MS));
+    let is_near = move |block: &&Arc<Block>| first < block.footer.end() && block.footer.start < last;
+    let raw = places.files.iter().filter(is_near).map(|block| (None, block.clone()));
     let files = places.tiers.iter().enumerate();
-    let files = files.flat_map(|(tier, files)| files.iter().map(move |file| (Some(tier), file.clone())));
+    let files = files.flat_map(|(tier, files)| {
+        files.iter().filter(is_near).map(move |file| (Some(tier), file.clone()))
+    });
     let cells = group(raw.chain(files), CELL_MS);
-    cells.into_iter().flat_map(|(start, items)| cut(start, items, span_ms, places.tiers.len())).collect()
+    let all = cells.into_iter().flat_map(|(start, items)| cut(start, items, span_ms, places));
+    all.filter(|stretch| stretch.target.start <= range.end() && range.start() < stretch.end()).collect()
 }
 
 fn group(items: impl Iterator<Item = Item>, span_ms: i64) -> BTreeMap<Timestamp, Vec<Item>> {
@@ -56,14 +69,14 @@ fn group(items: impl Iterator<Item = Item>, span_ms: i64) -> BTreeMap<Timestamp,
 }
 
 /// A cell is one stretch where it holds a file that long, and days where it holds tier files of days.
-fn cut(start: Timestamp, items: Vec<Item>, span_ms: i64, tiers: usize) -> Vec<Stretch> {
+fn cut(start: Timestamp, items: Vec<Item>, span_ms: i64, places: &Places) -> Vec<Stretch> {
     let is_long = items.iter().any(|(_, block)| block.footer.span_ms > DAY_MS);
     let has_tiers = items.iter().any(|(tier, _)| tier.is_some());
     if is_long || span_ms == CELL_MS && !has_tiers {
-        return vec![Stretch::new(MergeTarget { start, span_ms: CELL_MS }, items, tiers)];
+        return vec![Stretch::new(MergeTarget { start, span_ms: CELL_MS }, items, places)];
     }
     let days = group(items.into_iter(), DAY_MS).into_iter();
-    days.map(|(start, items)| Stretch::new(MergeTarget { start, span_ms: DAY_MS }, items, tiers)).collect()
+    days.map(|(start, items)| Stretch::new(MergeTarget { start, span_ms: DAY_MS }, items, places)).collect()
 }
 
 /// Whether a tier's files together have all that is in a block.
@@ -72,8 +85,11 @@ fn has(files: &[Arc<Block>], block: &Block) -> bool {
 }
 
 impl Stretch {
-    fn new(target: MergeTarget, items: Vec<Item>, tiers: usize) -> Stretch {
-        let mut stretch = Stretch { target, raw: Vec::new(), tiers: vec![Vec::new(); tiers] };
+    fn new(target: MergeTarget, items: Vec<Item>, places: &Places) -> Stretch {
+        let range = (target.start, Position(0))..(target.start.saturating_add(target.span_ms), Position(0));
+        let barren = places.barren.iter().map(|windows| windows.range(range.clone()).copied().collect()).collect();
+        let tiers = vec![Vec::new(); places.tiers.len()];
+        let mut stretch = Stretch { target, raw: Vec::new(), tiers, barren };
         for (tier, block) in items {
             match tier {
                 None => stretch.raw.push(block),
@@ -95,7 +111,9 @@ impl Stretch {
 
     /// Whether a tier has all of a block.
     pub fn tier_has(&self, tier: usize, block: &Block) -> bool {
-        has(&self.tiers[tier], block)
+        let barren = &self.barren[tier];
+        let is_had = |window| barren.contains(&window) || self.tiers[tier].iter().any(|file| file.names(window));
+        block.windows().all(is_had)
     }
 
     /// Whether a tier is built for this stretch: it is kept that long, and it is not one that lacks what only others
