@@ -60,6 +60,16 @@ impl Samples {
         self.histogram_weights.resize(self.histograms.len(), 1);
     }
 
+    /// Where some have weights, all have: what was read without one is one sample each.
+    pub fn complete_weights(&mut self) {
+        if !self.weights.is_empty() {
+            self.weigh();
+        }
+        if !self.histogram_weights.is_empty() {
+            self.weigh_histograms();
+        }
+    }
+
     /// Floats and histograms together.
     pub fn len(&self) -> usize {
         self.timestamps.len() + self.histograms.len()

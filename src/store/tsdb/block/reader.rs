@@ -76,6 +76,14 @@ impl Damaged {
 #[derive(Default)]
 pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
 
+#[cfg(test)]
+impl ClockCache {
+    /// How many clocks the block has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Block {
     /// Maps a file and checks everything but the data. What is damaged and can be had otherwise is counted and had
     /// otherwise; fails where labels or clocks are lost.

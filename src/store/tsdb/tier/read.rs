@@ -40,7 +40,7 @@ pub fn read_tier(
     let Some(record) = block.record_of(series) else { return Fidelity::Exact };
     let Some(columns) = columns_of(&record) else {
         block.read(series, range, clocks, samples, runs);
-        complete_weights(samples);
+        samples.complete_weights();
         return Fidelity::Exact;
     };
     runs.extend_from_slice(record.runs());
@@ -51,18 +51,8 @@ pub fn read_tier(
         reader.read_floats(reading.shape, samples);
         reader.read_histograms(reading.shape, samples);
     }
-    complete_weights(samples);
+    samples.complete_weights();
     fidelity(reading.shape, columns, reading.aligned)
-}
-
-/// Where some have weights, all have.
-fn complete_weights(samples: &mut Samples) {
-    if !samples.weights.is_empty() {
-        samples.weigh();
-    }
-    if !samples.histogram_weights.is_empty() {
-        samples.weigh_histograms();
-    }
 }
 
 struct Reader<'a> {

@@ -10,8 +10,9 @@ pub fn points_between(first: f64, resets: Option<f64>, last: f64, room: usize) -
         // It fell although no sample is less than the one before: a value that is no number stood between.
         return if last < first && room > 0 { vec![f64::NAN] } else { Vec::new() };
     };
-    let taken = if last < first { first } else { 0.0 };
-    let points = if last < first && resets == taken {
+    // What is no number is never more than what follows.
+    let first = if first.is_nan() { f64::NEG_INFINITY } else { first };
+    let points = if last < first && resets == first {
         Vec::new()
     } else if first == resets {
         vec![first.next_down().min(last)]
@@ -19,15 +20,16 @@ pub fn points_between(first: f64, resets: Option<f64>, last: f64, room: usize) -
         vec![resets]
     } else if first <= resets {
         vec![resets, resets.next_down().min(0.0)]
+    } else if last < resets {
+        // The first value did not fall, or there are values below zero.
+        vec![f64::NAN, resets]
     } else {
-        // Only below zero. The first value falls too.
-        let second = resets - first;
-        vec![first.next_down().min(second), second, second.next_down().min(last)]
+        vec![f64::NAN, resets, resets.next_down().min(0.0)]
     };
     if points.len() <= room {
         return points;
     }
-    // Two or three samples in as many milliseconds: the one between is what the sum leaves.
+    // Values below zero in as many milliseconds: one between is what the sum leaves.
     let between = resets - first;
     if room > 0 && between < first && last < between { vec![between] } else { Vec::new() }
 }
@@ -44,12 +46,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fell_is_what_fell_in_the_bucket(values in proptest::collection::vec((-40i32..40).prop_map(f64::from), 2..12)) {
+        fn what_fell_is_what_fell_in_the_bucket(values in proptest::collection::vec(prop_oneof![9 => (-40i32..40).prop_map(f64::from), 1 => Just(f64::NAN)], 2..12),
+            is_counter: bool,) {
+            let values: Vec<f64> = values.into_iter().map(|value| if is_counter { value.abs() } else { value }).collect();
             let (first, last) = (values[0], values[values.len() - 1]);
             let between = points_between(first, fallen(&values), last, values.len() - 2);
             prop_assert!(between.len() <= values.len() - 2);
             let points: Vec<f64> = [&[first][..], &between, &[last]].concat();
-            if values.len() > 4 || values.iter().all(|value| *value >= 0.0) {
+            if values.len() > 4 || is_counter {
                 let sum = |values: &[f64]| fallen(values).unwrap_or_default();
                 prop_assert_eq!(sum(&points), sum(&values), "{:?} {:?}", points, values);
             }
