@@ -214,7 +214,7 @@ impl<S: Sources> Blend<'_, S> {
         }
         let place = FIDELITIES.iter().position(|fidelity| *fidelity == worst).unwrap_or_default() as u8;
         candidate.worst.fetch_max(place + 1, Ordering::Relaxed);
-        sort_weighted(&mut piece);
+        sort_samples(&mut piece, true);
         self.pieces.push((choice.end, piece));
     }
 
@@ -286,7 +286,7 @@ fn join(samples: &mut Samples, mut pieces: Vec<(Timestamp, Samples)>) {
     for (_, piece) in pieces {
         append(samples, piece);
     }
-    sort_weighted(samples);
+    sort_samples(samples, true);
 }
 
 /// The first time from `from` on that there is something at.
@@ -306,40 +306,4 @@ fn cut_from(samples: &mut Samples, end: Timestamp, until: Timestamp) {
     let histograms = samples.histograms.partition_point(|sample| sample.timestamp < until);
     samples.histograms.truncate(histograms);
     samples.histogram_weights.truncate(histograms);
-}
-
-/// As [`sort_samples`] where the last of one time wins, with weights.
-fn sort_weighted(samples: &mut Samples) {
-    if samples.weights.is_empty() && samples.histogram_weights.is_empty() {
-        return sort_samples(samples, true);
-    }
-    samples.weigh();
-    samples.weigh_histograms();
-    if !samples.timestamps.is_sorted_by(|a, b| a < b) {
-        let values = samples.values.iter().zip(&samples.weights);
-        let mut all: Vec<_> = samples.timestamps.iter().zip(values).map(|(at, (value, weight))| (*at, *value, *weight)).collect();
-        all.sort_by_key(|(at, _, _)| *at);
-        let all = last_of_each(all, |(at, _, _)| *at);
-        samples.timestamps = all.iter().map(|(at, _, _)| *at).collect();
-        samples.values = all.iter().map(|(_, value, _)| *value).collect();
-        samples.weights = all.iter().map(|(_, _, weight)| *weight).collect();
-    }
-    if !samples.histograms.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
-        let weights = std::mem::take(&mut samples.histogram_weights);
-        let mut all: Vec<_> = std::mem::take(&mut samples.histograms).into_iter().zip(weights).collect();
-        all.sort_by_key(|(sample, _)| sample.timestamp);
-        (samples.histograms, samples.histogram_weights) =
-            last_of_each(all, |(sample, _)| sample.timestamp).into_iter().unzip();
-    }
-}
-
-fn last_of_each<T>(mut items: Vec<T>, time: impl Fn(&T) -> Timestamp) -> Vec<T> {
-    items.dedup_by(|next, kept| {
-        let same = time(next) == time(kept);
-        if same {
-            std::mem::swap(next, kept);
-        }
-        same
-    });
-    items
 }

@@ -2,12 +2,12 @@
 
 use super::{
     block::Block,
-    options::WINDOW_MS,
     tests::{Bench, NOW, all, labels},
     *,
 };
 use crate::{
     model::{Labels, MatchOp, Matcher, STALE_NAN, Samples, TimeRange, Timestamp},
+    stdx::vfs::Vfs,
     store::{Appendable, Fidelity, Hints, Queryable, SeriesSet, WriteBatch},
 };
 use std::sync::Arc;
@@ -368,7 +368,7 @@ fn a_damaged_tier_file_is_not_served_and_is_built_again_while_samples_are_there(
     let newest = tier_files(&store, 0).into_iter().max_by_key(|file| file.footer.start).unwrap();
     let (path, start) = (newest.path.clone(), newest.footer.start);
     drop((store, newest));
-    let length = crate::stdx::vfs::Vfs::length(&bench.vfs, &path).unwrap() as usize;
+    let length = bench.vfs.length(&path).unwrap() as usize;
     [20, length - 30].iter().for_each(|at| bench.vfs.corrupt(&path, *at, 1));
     let store = bench.open();
     assert!(tier_files(&store, 0).iter().all(|file| file.footer.start != start));
@@ -392,7 +392,7 @@ fn where_the_finer_tier_is_damaged_the_coarser_one_answers() {
     let oldest = tier_files(&store, 0).into_iter().min_by_key(|file| file.footer.start).unwrap();
     let (path, start) = (oldest.path.clone(), oldest.footer.start);
     drop((store, oldest));
-    let length = crate::stdx::vfs::Vfs::length(&bench.vfs, &path).unwrap() as usize;
+    let length = bench.vfs.length(&path).unwrap() as usize;
     [20, length - 30].iter().for_each(|at| bench.vfs.corrupt(&path, *at, 1));
     let store = bench.open();
     let day = range(start + 1, start + DAY_MS);
@@ -480,5 +480,4 @@ fn labels_are_known_as_long_as_buckets_are() {
     assert!(store.label_names(before, &[]).unwrap().contains(&"job".to_owned()));
     let (samples, _) = ask(&store, &labels(5), before, &Hints::default());
     assert!(!samples.is_empty());
-    let _ = WINDOW_MS;
 }

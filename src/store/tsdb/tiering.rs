@@ -85,16 +85,38 @@ impl Shared {
         open.find_map(|stretch| self.build_of(&places, stretch, times, at_once))
     }
 
-    fn build_of(&self, places: &Places, stretch: &Stretch, times: Times, at_once: bool) -> Option<Build> {
+    /// By tier where the oldest stretch begins that it lacks something of. `places` is held by the caller.
+    pub fn lacks_from(&self, places: &Places) -> Vec<Option<Timestamp>> {
+        let mut found = vec![None; self.options.tiers.len()];
+        let Some(reference) = self.reference(places, self.now_ms()) else { return found };
+        if found.is_empty() {
+            return found;
+        }
+        for stretch in stretches(places, self.stretch_ms(), TimeRange::ALL) {
+            for tier in self.lacking(&stretch, reference) {
+                found[tier].get_or_insert(stretch.target.start);
+            }
+        }
+        found
+    }
+
+    /// The tiers that lack something of a stretch, from finest to coarsest.
+    fn lacking(&self, stretch: &Stretch, reference: Timestamp) -> Vec<usize> {
         let tiers = &self.options.tiers;
         let is_complete = stretch.is_complete();
         let lacks = |tier: &usize| {
             let files = &stretch.tiers[*tier];
             let has_all = stretch.raw.iter().all(|block| stretch.tier_has(*tier, block));
-            !stretch.raw.is_empty() && (!has_all || is_complete && files.iter().any(|file| is_stale(file)))
+            !has_all || is_complete && !stretch.raw.is_empty() && files.iter().any(|file| is_stale(file))
         };
-        let wanted = |tier: &usize| stretch.wants(*tier, &tiers[*tier], times.reference);
-        let lacking: Vec<usize> = (0..tiers.len()).filter(wanted).filter(lacks).collect();
+        let wanted = |tier: &usize| stretch.wants(*tier, &tiers[*tier], reference);
+        (0..tiers.len()).filter(wanted).filter(lacks).collect()
+    }
+
+    fn build_of(&self, places: &Places, stretch: &Stretch, times: Times, at_once: bool) -> Option<Build> {
+        let tiers = &self.options.tiers;
+        let is_complete = stretch.is_complete();
+        let lacking = self.lacking(stretch, times.reference);
         let is_over = stretch.end().saturating_add(self.options.quiet_ms) <= times.now_ms;
         if lacking.is_empty() || !is_over {
             return None;
