@@ -50,7 +50,8 @@ fn kind_of(labels: &Labels, type_of: &TypeOf) -> MetricKind {
 
 /// The tiers of a config as the store takes them.
 pub fn tier_options(config: &Config) -> Vec<TierOptions> {
-    let tier = |tier: &crate::config::Tier| TierOptions { resolution_ms: tier.resolution_ms, retention_ms: tier.retention_ms };
+    let tier =
+        |tier: &crate::config::Tier| TierOptions { resolution_ms: tier.resolution_ms, retention_ms: tier.retention_ms };
     config.tiers.iter().map(tier).collect()
 }
 
@@ -73,6 +74,9 @@ mod tests {
             assert_eq!(kind(name), MetricKind::Counter, "{name}");
         }
         assert_eq!((kind("wait"), kind("heat")), (MetricKind::Gauge, MetricKind::Gauge));
-        assert_eq!((kind("other_total"), kind("_total"), kind("")), (MetricKind::Unknown, MetricKind::Unknown, MetricKind::Unknown));
+        assert_eq!(
+            (kind("other_total"), kind("_total"), kind("")),
+            (MetricKind::Unknown, MetricKind::Unknown, MetricKind::Unknown)
+        );
     }
 }

@@ -120,9 +120,11 @@ fn retention_readings(report: &StorageReport) -> Vec<Reading> {
         Reading::gauge(
             "observatory_store_tier_lag_seconds",
             "How far back samples reach that a tier does not have yet.",
-            tiers.iter().filter_map(|tier| tier.lacks_from_ms).min().map_or(0.0, |from_ms| {
-                report.now_ms.saturating_sub(from_ms).max(0) as f64 / 1000.0
-            }),
+            tiers
+                .iter()
+                .filter_map(|tier| tier.lacks_from_ms)
+                .min()
+                .map_or(0.0, |from_ms| report.now_ms.saturating_sub(from_ms).max(0) as f64 / 1000.0),
         ),
         Reading::counter(
             "observatory_store_tiers_built_total",

@@ -60,7 +60,10 @@ fn summary(out: &mut String, report: &StorageReport) -> std::fmt::Result {
         None => String::new(),
     };
     let (merges, failures, tiers) = (compaction.merges, compaction.failures, compaction.tiers_built);
-    writeln!(out, "compaction  {merges} merges, {tiers} stretches built into tiers, {failures} failed, {written} written since the start{running}")
+    writeln!(
+        out,
+        "compaction  {merges} merges, {tiers} stretches built into tiers, {failures} failed, {written} written since the start{running}"
+    )
 }
 
 fn tiers(out: &mut String, report: &StorageReport) -> std::fmt::Result {

@@ -30,7 +30,11 @@ const DEFAULT: [Tier; 2] = [
 ];
 
 /// The tiers from finest to coarsest. Those by default only as far as they are of use beside `raw_retention_ms`.
-pub fn resolve(raw: Option<Located<Vec<Located<RawTier>>>>, raw_retention_ms: i64, problems: &mut Problems) -> Vec<Tier> {
+pub fn resolve(
+    raw: Option<Located<Vec<Located<RawTier>>>>,
+    raw_retention_ms: i64,
+    problems: &mut Problems,
+) -> Vec<Tier> {
     let Some(raw) = raw else { return of_use(DEFAULT.to_vec(), raw_retention_ms) };
     let mut tiers: Vec<Tier> = Vec::new();
     if raw.value.len() > COUNT_MAX {
@@ -99,7 +103,11 @@ mod tests {
     #[test]
     fn tiers_are_by_default_written_or_none() {
         assert_eq!(tiers(""), [(5, 120), (60, 730)]);
-        assert_eq!(tiers("storage: {retention: 200d}"), [(60, 730)], "five minutes for less than the samples are no use");
+        assert_eq!(
+            tiers("storage: {retention: 200d}"),
+            [(60, 730)],
+            "five minutes for less than the samples are no use"
+        );
         assert_eq!(tiers("storage: {retention: 3h}"), []);
         assert_eq!(tiers("storage: {tiers: none}"), []);
         assert_eq!(tiers("storage: {tiers: []}"), []);

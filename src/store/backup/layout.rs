@@ -151,11 +151,29 @@ mod tests {
 
     #[test]
     fn only_names_of_a_store_become_files() {
-        for name in ["checkpoint", "log/0000000001-0000000000000000.log", "blocks/-1-00-0.block", "config", "tiers/300000/-1-00-0.block"] {
+        for name in [
+            "checkpoint",
+            "log/0000000001-0000000000000000.log",
+            "blocks/-1-00-0.block",
+            "config",
+            "tiers/300000/-1-00-0.block",
+        ] {
             assert!(file_of(name).is_ok(), "{name}");
         }
-        for name in ["", "lock", "log/", "log/.log", "blocks/../x.block", "/etc/passwd", "log/a/b.log", "blocks/a.tmp", "tiers/a.block", "tiers/../a.block", "tiers//a.block", "tiers/3/../a.block"]
-        {
+        for name in [
+            "",
+            "lock",
+            "log/",
+            "log/.log",
+            "blocks/../x.block",
+            "/etc/passwd",
+            "log/a/b.log",
+            "blocks/a.tmp",
+            "tiers/a.block",
+            "tiers/../a.block",
+            "tiers//a.block",
+            "tiers/3/../a.block",
+        ] {
             assert!(matches!(file_of(name), Err(BackupError::UnknownPart(_))), "{name}");
         }
     }

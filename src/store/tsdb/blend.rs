@@ -73,7 +73,8 @@ pub fn choose(
     for stretch in stretches.iter().filter(|stretch| stretch.tiers.iter().any(|files| !files.is_empty())) {
         let is_complete = stretch.is_complete();
         // Nothing but samples will do, or there may be more of them than the buckets know.
-        if is_complete && (!hints.allows_buckets || matches!(shape, Shape::Course | Shape::Values) || is_live(stretch)) {
+        if is_complete && (!hints.allows_buckets || matches!(shape, Shape::Course | Shape::Values) || is_live(stretch))
+        {
             continue;
         }
         let candidate = |tier: usize| Candidate {

@@ -56,8 +56,8 @@ mod tests_tiers;
 #[cfg(test)]
 mod tests_tiers_faults;
 mod ticker;
-mod tiering;
 pub mod tier;
+mod tiering;
 mod version;
 
 pub use engine::Tsdb;

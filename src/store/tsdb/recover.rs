@@ -167,9 +167,8 @@ fn keep_apart(found: &mut FoundBlocks, damaged: &Damaged) {
     found.files.sort_by_key(|file| std::cmp::Reverse((file.windows().count(), file.footer.level)));
     let mut kept: Vec<Arc<Block>> = Vec::new();
     for file in std::mem::take(&mut found.files) {
-        let overlaps = |other: &Arc<Block>| {
-            file.footer.start < other.footer.end() && other.footer.start < file.footer.end()
-        };
+        let overlaps =
+            |other: &Arc<Block>| file.footer.start < other.footer.end() && other.footer.start < file.footer.end();
         if !kept.iter().any(overlaps) {
             kept.push(file);
             continue;

@@ -49,9 +49,8 @@ pub fn stretches(places: &Places, span_ms: i64, range: TimeRange) -> Vec<Stretch
     let is_near = move |block: &&Arc<Block>| first < block.footer.end() && block.footer.start < last;
     let raw = places.files.iter().filter(is_near).map(|block| (None, block.clone()));
     let files = places.tiers.iter().enumerate();
-    let files = files.flat_map(|(tier, files)| {
-        files.iter().filter(is_near).map(move |file| (Some(tier), file.clone()))
-    });
+    let files =
+        files.flat_map(|(tier, files)| files.iter().filter(is_near).map(move |file| (Some(tier), file.clone())));
     let cells = group(raw.chain(files), CELL_MS);
     let all = cells.into_iter().flat_map(|(start, items)| cut(start, items, span_ms, places));
     all.filter(|stretch| stretch.target.start <= range.end() && range.start() < stretch.end()).collect()

@@ -297,7 +297,7 @@ proptest! {
 }
 
 impl Bench {
-    fn clock_now(&self) -> i64 {
+    pub(super) fn clock_now(&self) -> i64 {
         use crate::stdx::clock::Clock;
         self.clock.now_ms()
     }

@@ -76,12 +76,6 @@ pub(super) fn live(bench: &Bench, store: &Tsdb, days: i64) {
     }
 }
 
-impl Bench {
-    pub(super) fn clock_now(&self) -> Timestamp {
-        crate::stdx::clock::Clock::now_ms(&self.clock)
-    }
-}
-
 pub(super) fn range(first: Timestamp, last: Timestamp) -> TimeRange {
     TimeRange::new(first, last).unwrap()
 }
@@ -252,7 +246,8 @@ fn what_comes_for_buckets_alone_waits_seven_days_and_fills_what_is_empty() {
     drop(store);
     store = bench.open();
     check(&store, "after a restart");
-    let is_there = |store: &Tsdb| store.shared.places.read().files.iter().any(|block| within.contains(block.footer.start));
+    let is_there =
+        |store: &Tsdb| store.shared.places.read().files.iter().any(|block| within.contains(block.footer.start));
     assert!(is_there(&store));
     bench.clock.advance(DAY_MS + HOUR_MS);
     keep_up(&store);
@@ -331,7 +326,8 @@ fn an_instant_selector_off_the_grid_sees_the_last_edge_and_samples_that_follow()
     assert!(set.tiers().iter().all(|used| used.fidelity == Fidelity::Widened) && !set.tiers().is_empty());
     for number in 0..40 {
         let at = first + number * step_ms;
-        let seen = samples.timestamps.partition_point(|found| *found <= at).checked_sub(1).expect("something is visible");
+        let seen =
+            samples.timestamps.partition_point(|found| *found <= at).checked_sub(1).expect("something is visible");
         assert!(at - samples.timestamps[seen] < lookback_ms);
         // Behind the boundary the sample of the minute; before it what was there at the last edge.
         let as_of = if at >= boundary { at } else { at - at.rem_euclid(5 * MINUTE_MS) };
