@@ -124,8 +124,13 @@ mod tests {
         };
         let text = "storage:\n  tiers:\n  - {resolution: 7m, retention: 40d}\n  - {resolution: 15m, retention: 30d}\n  \
                     - {resolution: 1h}\n";
-        insta::assert_snapshot!(refused(text), @"");
-        insta::assert_snapshot!(refused("storage: {retention: 1d, tiers: [{resolution: 5m, retention: 9d}]}"), @"");
-        insta::assert_snapshot!(refused("storage: {tiers: some}"), @"");
+        insta::assert_snapshot!(refused(text), @"
+        line 3: storage.tiers[0].resolution: must divide a day and be a minute or more, such as 5m or 1h
+        line 4: storage.tiers[1].resolution: must be several times 7m, that of the tier before: tiers go from finest to coarsest
+        line 4: storage.tiers[1].retention: must be longer than 40d, for which finer data is kept, and at most 100 years
+        line 5: storage.tiers[2]: has no resolution or no retention; write both, such as `{resolution: 5m, retention: 120d}`
+        ");
+        insta::assert_snapshot!(refused("storage: {retention: 1d, tiers: [{resolution: 5m, retention: 9d}]}"), @"line 1: storage.tiers: need samples that are kept 2d or longer; `storage.retention` is less");
+        insta::assert_snapshot!(refused("storage: {tiers: some}"), @"line 1: storage.tiers: expected a list, or none, got `some`");
     }
 }
