@@ -334,7 +334,7 @@ scrape_configs:
           retention: 90d
           tiers:
             - {resolution: 5m, retention: 120d}
-            - {resolution: 1h, retention: 730d}
+            - {resolution: 1h, retention: 2y}
           max_bytes: 0
           max_disk_percent: 80
           exemplars:

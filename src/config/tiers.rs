@@ -68,7 +68,7 @@ pub fn resolve(
 }
 
 fn check_resolution(ms: i64, finer: Option<&Tier>) -> Result<(), String> {
-    if ms < RESOLUTION_MS_MIN || ms > DAY_MS || DAY_MS % ms != 0 {
+    if !(RESOLUTION_MS_MIN..=DAY_MS).contains(&ms) || DAY_MS % ms != 0 {
         return Err("must divide a day and be a minute or more, such as 5m or 1h".to_owned());
     }
     match finer.map(|finer| finer.resolution_ms) {
