@@ -304,7 +304,9 @@ fn scan() {
 /// 100 of them takes to read.
 fn tiers() {
     let directory = scratch();
-    let (instances, end, days) = (2, last_day_end_ms(), 5);
+    let (instances, days) = (2, 5);
+    // A stretch begins at a multiple of its length.
+    let end = last_day_end_ms() / (days * DAY_MS) * days * DAY_MS;
     let store = open(directory.path());
     fill(&store, 2, instances, INSTANCE_SERIES, days * 5_760, STEP_MS, end);
     store.compact(&Arc::default()).expect("compacted");
@@ -313,8 +315,8 @@ fn tiers() {
     let open_block = |path: &Path| Arc::new(Block::open(&vfs, path, &Arc::new(Damaged::default()), 0).expect("open"));
     let files = std::fs::read_dir(directory.path().join("blocks")).expect("a directory").flatten();
     let raw: Vec<Arc<Block>> = files.map(|file| open_block(&file.path())).collect();
-    let start = end - days as i64 * DAY_MS;
-    let target = MergeTarget { start: start - DAY_MS, span_ms: (days as i64 + 2) * DAY_MS };
+    let start = end - days * DAY_MS;
+    let target = MergeTarget { start, span_ms: days * DAY_MS };
     let targets = [300_000, 3_600_000].map(|resolution_ms: i64| {
         let directory = directory.path().join(resolution_ms.to_string());
         std::fs::create_dir(&directory).expect("a directory");
@@ -333,7 +335,7 @@ fn tiers() {
     println!("tiers: {:.3} CPU s per million samples, both", (cpu_s() - before) / (samples as f64 / 1e6));
     let tiers: Vec<Arc<Block>> = built.iter().flatten().map(|path| open_block(path)).collect();
     for (tier, TierTarget { resolution_ms, .. }) in tiers.iter().zip(&targets) {
-        let buckets = (days as i64 * DAY_MS / resolution_ms) as f64;
+        let buckets = (days * DAY_MS / resolution_ms) as f64;
         let bytes = tier.file_bytes() as f64 / series / buckets;
         println!("tiers: {bytes:.2} bytes a bucket and series of {} s", resolution_ms / 1000);
     }

@@ -59,8 +59,8 @@ impl Record<'_> {
         if self.head.histograms == 0 {
             return None;
         }
-        let lengths = self.head.chunks.iter().map(|chunk| chunk.body.length);
-        let offset = lengths.fold(Some(0), |offset, length| body_end(offset?, length))?;
+        let mut lengths = self.head.chunks.iter().map(|chunk| chunk.body.length);
+        let offset = lengths.try_fold(0, body_end)?;
         self.bodies.get(offset..body_end(offset, self.head.histograms_body.length)?)
     }
 

@@ -45,20 +45,39 @@ impl Draft {
     pub fn place(&mut self, start: Timestamp, timestamps: &[Timestamp], clocks: &mut ClockSet) -> Placed {
         self.ticks.clear();
         self.ticks.extend(timestamps.iter().map(|at| (at - start) as u32));
-        let placement = clocks.place(&self.ticks);
-        let piece = timestamps.len().div_ceil(timestamps.len().div_ceil(VALUES_MAX));
-        Placed { placements: split(&placement, piece as u32), piece }
+        cut(&clocks.place(&self.ticks))
+    }
+
+    /// The same for the first or last samples of buckets: a series that begins or ends within a bucket shares all but
+    /// the outermost of its times with others.
+    pub fn place_ragged(&mut self, start: Timestamp, timestamps: &[Timestamp], clocks: &mut ClockSet) -> Placed {
+        self.ticks.clear();
+        self.ticks.extend(timestamps.iter().map(|at| (at - start) as u32));
+        let count = self.ticks.len();
+        let inner = [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|(before, behind)| before + behind < count);
+        for (before, behind) in inner {
+            let (first, rest) = self.ticks.split_at(before);
+            let (middle, last) = rest.split_at(rest.len() - behind);
+            if let Some(placement) = clocks.find(middle) {
+                let ends = [first, last].map(|ticks| (!ticks.is_empty()).then(|| clocks.place(ticks)));
+                let [first, last] = ends.map(|end| end.map(|placement| cut(&placement).0).unwrap_or_default());
+                return Placed([first, cut(&placement).0, last].concat());
+            }
+        }
+        cut(&clocks.place(&self.ticks))
     }
 
     /// Adds the values of a column, as many as were placed; column 0 is samples.
     pub fn values(&mut self, column: u8, values: &[f64], placed: &Placed) {
         self.head.has_columns |= column > 0;
-        for (values, placement) in values.chunks(placed.piece).zip(&placed.placements) {
+        let mut rest = values;
+        for (placement, count) in &placed.0 {
+            let (values, behind) = rest.split_at(*count as usize);
+            rest = behind;
             let before = self.bodies.len();
             let kind = values::encode(values, &mut self.bodies);
             let body = Body::of(&self.bodies[before..]);
-            let (placement, count) = (placement.clone(), values.len() as u32);
-            self.head.chunks.push(Chunk { column, placement, count, kind, body });
+            self.head.chunks.push(Chunk { column, placement: placement.clone(), count: *count, kind, body });
         }
     }
 
@@ -91,10 +110,16 @@ impl Draft {
     }
 }
 
-/// Chunks that values are to be cut into.
-pub struct Placed {
-    placements: Vec<Placement>,
-    piece: usize,
+/// Chunks that values are to be cut into, each with how many it takes.
+pub struct Placed(Vec<(Placement, u32)>);
+
+/// Cuts a placement into chunks of about the same size.
+fn cut(whole: &Placement) -> Placed {
+    let missing: u32 = whole.gaps.iter().map(|(_, length)| length).sum();
+    let values = whole.ticks - missing;
+    let piece = values.div_ceil(values.div_ceil(VALUES_MAX as u32));
+    let placements = split(whole, piece).into_iter().enumerate();
+    Placed(placements.map(|(at, part)| (part, piece.min(values - at as u32 * piece))).collect())
 }
 
 /// Cuts a placement after every `values` ticks that are in no gap.

@@ -79,7 +79,7 @@ pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
 #[cfg(test)]
 impl ClockCache {
     /// How many clocks the block has.
-    pub fn len(&self) -> usize {
+    pub fn clocks(&self) -> usize {
         self.0.len()
     }
 }

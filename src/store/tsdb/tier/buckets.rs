@@ -153,8 +153,8 @@ pub fn draft_rows(draft: &mut Draft, columns: Columns, rows: &[Row], start: Time
     draft.head.has_columns = true;
     if !filled.is_empty() {
         let times: Vec<Timestamp> = filled.iter().map(|row| row.last_at).collect();
-        let placed = draft.place(start, &times, clocks);
-        let sums = columns.has(Column::Sum).then(|| sums_of(&filled)).unwrap_or_default();
+        let placed = draft.place_ragged(start, &times, clocks);
+        let sums = if columns.has(Column::Sum) { sums_of(&filled) } else { Vec::new() };
         let mut put = |column: Column, values: &mut dyn Iterator<Item = f64>| {
             if columns.has(column) {
                 draft.values(column as u8, &values.collect::<Vec<f64>>(), &placed);
@@ -188,7 +188,7 @@ fn draft_column(
     }
     let (times, values): (Vec<Timestamp>, Vec<f64>) = points.unzip();
     if !times.is_empty() {
-        let placed = draft.place(start, &times, clocks);
+        let placed = draft.place_ragged(start, &times, clocks);
         draft.values(column as u8, &values, &placed);
     }
 }
@@ -214,27 +214,29 @@ pub fn read_rows(record: &Record<'_>, columns: Columns, resolution_ms: i64, cloc
         samples
     };
     let last = column(Column::Last);
-    let at_last = |name: Column| Aligned::new(column(name), columns.has(name), &last.timestamps);
-    let (counts, sums) = (at_last(Column::Count), at_last(Column::Sum));
-    let (minima, maxima) = (at_last(Column::Min), at_last(Column::Max));
-    let resets = Aligned::new(column(Column::Resets), true, &last.timestamps);
+    let others = [Column::Count, Column::Sum, Column::Min, Column::Max];
+    let others = others.map(|other| columns.has(other).then(|| column(other)));
+    let mut others = others.each_ref().map(|other| other.as_ref().map(Cursor::new));
+    let resets = column(Column::Resets);
+    let mut resets = Cursor::new(&resets);
     let (firsts, has_firsts) = (column(Column::First), columns.has(Column::First));
     let mut next_first = 0;
     let from = rows.len();
-    for (index, (at, value)) in zip(&last.timestamps, &last.values).enumerate() {
+    for (at, value) in zip(&last.timestamps, &last.values) {
         let end = bucket_end(*at, resolution_ms);
-        let mut first = Some((0, 0.0));
+        let mut first = Some((*at, 0.0));
         if has_firsts {
             let before = |first: &Timestamp| bucket_end(*first, resolution_ms) < end;
             next_first += firsts.timestamps[next_first..].iter().take_while(|first| before(first)).count();
             let found = firsts.timestamps.get(next_first).filter(|first| *first <= at);
             first = found.map(|first| (*first, firsts.values[next_first]));
         }
-        let taken = [counts.get(index), sums.get(index), minima.get(index), maxima.get(index)];
+        // A column that the kind does not have is not missing.
+        let taken = others.each_mut().map(|other| other.as_mut().map_or(Some(0.0), |values| values.at(*at)));
         let (Some((first_at, first)), [Some(count), Some(sum), Some(min), Some(max)]) = (first, taken) else {
             continue;
         };
-        let (resets, count) = (resets.get(index), count as u32);
+        let (resets, count) = (resets.at(*at), count as u32);
         let (last_at, last) = (*at, *value);
         let row =
             Row { end, samples: count, count, first_at, first, last_at, last, sum, min, max, resets, stale_at: None };
@@ -257,26 +259,21 @@ fn add_stale(stale: Vec<Timestamp>, resolution_ms: i64, from: usize, rows: &mut 
     }
 }
 
-/// A column by the rows of another: most often both have the same times.
-struct Aligned {
-    values: Vec<Option<f64>>,
-    /// Not there at all: nothing is missing.
-    is_absent: bool,
+/// Finds values by times that ascend.
+pub struct Cursor<'a> {
+    samples: &'a Samples,
+    at: usize,
 }
 
-impl Aligned {
-    fn new(column: Samples, is_there: bool, times: &[Timestamp]) -> Aligned {
-        let mut found = zip(&column.timestamps, &column.values).peekable();
-        let value_at = |at: &Timestamp| {
-            while found.next_if(|(other, _)| *other < at).is_some() {}
-            found.next_if(|(other, _)| *other == at).map(|(_, value)| *value)
-        };
-        let values = if is_there { times.iter().map(value_at).collect() } else { Vec::new() };
-        Aligned { values, is_absent: !is_there }
+impl<'a> Cursor<'a> {
+    pub fn new(samples: &'a Samples) -> Cursor<'a> {
+        Cursor { samples, at: 0 }
     }
 
-    fn get(&self, index: usize) -> Option<f64> {
-        if self.is_absent { Some(0.0) } else { self.values[index] }
+    pub fn at(&mut self, time: Timestamp) -> Option<f64> {
+        let times = &self.samples.timestamps;
+        self.at += times[self.at..].iter().take_while(|at| **at < time).count();
+        (*times.get(self.at)? == time).then(|| self.samples.values[self.at])
     }
 }
 

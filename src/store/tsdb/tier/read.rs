@@ -1,7 +1,7 @@
 //! Buckets as samples that stand for them.
 
 use super::{
-    buckets::bucket_end,
+    buckets::{Cursor, bucket_end},
     choice::{Reading, Shape, fidelity},
     columns::{Column, Columns, columns_of},
     grid::read_grid,
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{iter::zip, sync::Arc};
 
-/// Appends what stands for the samples of a series within `range`, with weights where the shape needs them, and to
+/// Appends what stands for the samples of a series within `range`, with weights for all shapes but an instant, and to
 /// `runs` the runs that ended there. Gives how it relates to the samples. A record of samples is read as it is.
 ///
 /// Points lie at the times of first and last samples; they are in order of time for each column, staleness markers apart.
@@ -71,9 +71,9 @@ impl Reader<'_> {
             Shape::Last | Shape::Counts | Shape::Values => self.append_weighted(Column::Last, samples),
             Shape::Sums if has(Column::Sum) => self.append_weighted(Column::Sum, samples),
             Shape::Sums => self.append_pairs(samples, |pair| (pair.first + pair.last) / 2.0 * f64::from(pair.count)),
-            Shape::Minima if has(Column::Min) => self.append(Column::Min, samples),
+            Shape::Minima if has(Column::Min) => self.append_weighted(Column::Min, samples),
             Shape::Minima => self.append_pairs(samples, |pair| pair.first.min(pair.last)),
-            Shape::Maxima if has(Column::Max) => self.append(Column::Max, samples),
+            Shape::Maxima if has(Column::Max) => self.append_weighted(Column::Max, samples),
             Shape::Maxima => self.append_pairs(samples, |pair| pair.first.max(pair.last)),
             Shape::Ends | Shape::Resets if has(Column::First) => self.append_ends(samples, true),
             Shape::Course if has(Column::First) => self.append_ends(samples, false),
@@ -186,7 +186,7 @@ impl Reader<'_> {
         if !self.columns.overlaps(histograms) {
             return;
         }
-        let weighted = !matches!(shape, Shape::Instant | Shape::Minima | Shape::Maxima);
+        let weighted = shape != Shape::Instant;
         if weighted {
             samples.weigh_histograms();
         }
@@ -243,22 +243,4 @@ struct Pair {
     resets: Option<f64>,
     /// The range begins between the two: the first stands for the last.
     is_cut: bool,
-}
-
-/// Finds values by times that ascend.
-struct Cursor<'a> {
-    samples: &'a Samples,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(samples: &'a Samples) -> Cursor<'a> {
-        Cursor { samples, at: 0 }
-    }
-
-    fn at(&mut self, time: Timestamp) -> Option<f64> {
-        let times = &self.samples.timestamps;
-        self.at += times[self.at..].iter().take_while(|at| **at < time).count();
-        (*times.get(self.at)? == time).then(|| self.samples.values[self.at])
-    }
 }

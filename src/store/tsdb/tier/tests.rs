@@ -451,5 +451,33 @@ fn buckets_of_one_source_share_clocks() {
     let samples = |number: usize| samples_of(&vec![Event::Up(number as u8); 5_000], 15_007, 3, MetricKind::Counter);
     let series: Vec<_> = (0..50).map(|number| (number, samples(number), Vec::new())).collect();
     let tiers = build(&vfs, &[raw(&vfs, 1, &series)], None, 1, MetricKind::Unknown);
-    assert_eq!(tiers[0].clock_cache().len(), 2, "of the first and of the last samples");
+    assert_eq!(tiers[0].clock_cache().clocks(), 2, "of the first and of the last samples");
+    // Series that begin and end at any time add a tick or two each.
+    let part = |number: usize| {
+        let Samples { timestamps, values, .. } = samples(number);
+        let range = number * 7..5_000 - number * 3;
+        (
+            number,
+            Samples {
+                timestamps: timestamps[range.clone()].to_vec(),
+                values: values[range].to_vec(),
+                ..Samples::default()
+            },
+            Vec::new(),
+        )
+    };
+    let parts = [raw(&vfs, 2, &(0..50).map(part).collect::<Vec<_>>())];
+    let ragged = build(&vfs, &parts, None, 2, MetricKind::Unknown);
+    let grown = ragged[0].file_bytes() - tiers[0].file_bytes();
+    assert!(grown < 50 * 400, "{grown}");
+    for number in 0..50 {
+        let mut read = Samples::default();
+        let clocks = ragged[0].clock_cache();
+        let reading = Reading { shape: Shape::Ends, ..ALIGNED };
+        read_tier(&ragged[0], number, TimeRange::ALL, RESOLUTIONS[0], &reading, &clocks, &mut read, &mut Vec::new());
+        let expected = part(number as usize).1;
+        let all = |samples: &Samples| window(samples, i64::MIN, i64::MAX);
+        assert_eq!(increase(&all(&read)), increase(&all(&expected)));
+        assert_eq!(read.weights.iter().sum::<u32>() as usize, expected.values.len());
+    }
 }
