@@ -15,7 +15,7 @@ use crate::{
         server::{Server, ServerMetrics, Timeouts},
         service,
     },
-    config::{Config, External, Feature, Overrides},
+    config::{Config, External, Feature, Overrides, Tier},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
@@ -373,7 +373,9 @@ fn greet(config: &Config, directory: &DataDirectory, address: SocketAddr) {
         println!("  outside  {}/", external.url());
     }
     println!("  data     {}", directory.path().display());
-    println!("  kept     {}", crate::model::time::format_duration_ms(config.retention_ms));
+    let duration = crate::model::time::format_duration_ms;
+    let tier = |tier: &Tier| format!(", {} buckets {}", duration(tier.resolution_ms), duration(tier.retention_ms));
+    println!("  kept     {}{}", duration(config.retention_ms), config.tiers.iter().map(tier).collect::<String>());
     if let Some(other) = known::remember(directory.path(), directory.was_new()) {
         tracing::warn!(
             "This data directory is new, and there is another one in {}. To go on with that one: --data {}",

@@ -1,6 +1,9 @@
 //! The config in force, as YAML: what was written and the defaults of what was not, secrets redacted.
 
-use super::resolve::{Config, Token};
+use super::{
+    resolve::{Config, Token},
+    tiers::Tier,
+};
 use crate::{
     model::time::format_duration_ms,
     scrape::{Auth, JobConfig, Secret, Tls},

@@ -227,11 +227,11 @@ fn folded(points: &[(Timestamp, f64, u32)], function: &str) -> Option<f64> {
         "sum_over_time" => values().sum(),
         "min_over_time" => values().fold(f64::INFINITY, f64::min),
         "max_over_time" => values().fold(f64::NEG_INFINITY, f64::max),
-        "last_over_time" => values().last()?,
+        "last_over_time" => values().next_back()?,
         _ => {
             let fall = |pair: &[(Timestamp, f64, u32)]| if pair[1].1 < pair[0].1 { pair[0].1 } else { 0.0 };
             let falls: f64 = points.windows(2).map(fall).sum();
-            values().last()? - values().next()? + falls
+            values().next_back()? - values().next()? + falls
         }
     })
 }
