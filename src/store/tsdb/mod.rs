@@ -15,6 +15,7 @@
 //! twice changes nothing.
 
 mod backup;
+mod blend;
 pub mod block;
 mod by_labels;
 mod checkpoint;
@@ -33,6 +34,7 @@ mod retention;
 mod run;
 mod selection;
 mod state;
+mod stretch;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 #[cfg(test)]
@@ -49,9 +51,14 @@ mod tests_faults;
 mod tests_report;
 #[cfg(test)]
 mod tests_threads;
+#[cfg(test)]
+mod tests_tiers;
+#[cfg(test)]
+mod tests_tiers_faults;
 mod ticker;
 pub mod tier;
+mod tiering;
 mod version;
 
 pub use engine::Tsdb;
-pub use options::Options;
+pub use options::{KindOf, Options, TierOptions};

@@ -159,6 +159,23 @@ impl Block {
         })
     }
 
+    /// Whether this very window, sealed through that very position, is contained.
+    pub fn names(&self, window: (Timestamp, Position)) -> bool {
+        let table = Table(self.part(Part::Windows));
+        let (mut from, mut to) = (0, table.len::<WindowEntry>());
+        // They are written in order.
+        while from < to {
+            let middle = from.midpoint(to);
+            let Some(entry) = table.get::<WindowEntry>(middle) else { return false };
+            match (entry.start, Position(entry.through)).cmp(&window) {
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Equal => return true,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        false
+    }
+
     /// Log records before this that have samples of a window are contained; `None` where none are.
     pub fn sealed_through(&self, window: Timestamp) -> Option<Position> {
         self.windows().filter(|(start, _)| *start == window).map(|(_, through)| through).max()
