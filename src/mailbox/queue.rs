@@ -139,11 +139,11 @@ impl Queue {
         }
         if let Some(number) = inner.index.number_of(&digest) {
             self.0.stats.duplicates.add(1);
-            return match inner.index.get(number).is_some_and(|entry| entry.durable) {
-                true => Ok((number, Ticket::done())),
-                // The record of the first one may have been lost with a failed sync; saying it twice is harmless.
-                false => Ok((number, self.append(vec![put(MESSAGE, number, value)]).map_err(unavailable)?)),
-            };
+            // The record of the first one may have been lost with a failed sync; saying it twice is harmless.
+            let said = self.0.store.state(Tree::Mailbox, &record::numbered(MESSAGE, number));
+            let durable = inner.index.get(number).is_some_and(|entry| entry.durable);
+            let again = said.filter(|_| !durable).map(|value| vec![put(MESSAGE, number, value)]);
+            return Ok((number, again.map_or(Ok(Ticket::done()), |again| self.append(again)).map_err(unavailable)?));
         }
         let weight = bytes as u64 + MESSAGE_OVERHEAD_BYTES;
         if inner.index.bytes() + weight > self.0.limits.bytes_max {
