@@ -15,14 +15,17 @@ mod handled;
 mod handlers;
 mod index;
 mod limits;
+mod mailroom;
 mod message;
 mod queue;
 mod record;
+pub mod redis;
 mod stats;
 mod workers;
 
 pub use handlers::Handlers;
 pub use limits::{Limits, MESSAGE_BYTES_MAX};
+pub use mailroom::{Counts, LetterError, Mailroom, Report, Which};
 pub use message::{HandleError, Handler, Mailbox, Message, Pending, PutError};
 pub use queue::{DeadLetter, Depth, Queue};
 pub use stats::{Outcome, Recent, Stats};
