@@ -7,7 +7,8 @@
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
 //! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
 //!    [`backup`] writes backups by itself, now and then.
-//! 6. [`metrics`] shows what rooms count under the names dashboards know.
+//! 6. [`mailbox`] makes push groups of the messages that bring metrics.
+//! 7. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -17,6 +18,7 @@ mod error;
 mod host;
 mod known;
 mod listener;
+mod mailbox;
 mod metrics;
 mod offline;
 mod overload;

@@ -228,11 +228,12 @@ impl Redis {
 
     async fn report(&self) -> RedisReport {
         let stats = &self.stats;
+        let dead = self.dead.count().await.ok();
         RedisReport {
             server: self.link.config.shown(),
             streams: stats.streams.lock().clone(),
             dead_stream: self.dead.stream.clone(),
-            dead: self.dead.count().await.ok(),
+            dead,
             sent: stats.sent.get(),
             lost: stats.lost.get(),
             failures: stats.failures.get(),
