@@ -9,9 +9,12 @@ use super::{
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How long a report waits for the server: what we know ourselves is told without it.
+const REDIS_WAIT: Duration = Duration::from_secs(2);
 
 /// The mailboxes; clones share them.
 #[derive(Clone)]
@@ -152,9 +155,11 @@ impl Mailroom {
         let mut dead_letters = queue.dead_letters(dead_max);
         let redis = match redis {
             Some(redis) => {
-                // Where it does not answer, the report says so.
-                dead_letters.extend(redis.dead.list(dead_max).await.unwrap_or_default());
-                Some(redis.report().await)
+                // Where it does not answer, the report says so, and soon.
+                let asked = async { (redis.dead.list(dead_max).await, redis.dead.count().await.ok()) };
+                let (letters, dead) = tokio::time::timeout(REDIS_WAIT, asked).await.unwrap_or((Ok(Vec::new()), None));
+                dead_letters.extend(letters.unwrap_or_default());
+                Some(redis.report(dead))
             }
             None => None,
         };
@@ -226,9 +231,8 @@ impl Redis {
         done.map_err(of_redis)
     }
 
-    async fn report(&self) -> RedisReport {
+    fn report(&self, dead: Option<u64>) -> RedisReport {
         let stats = &self.stats;
-        let dead = self.dead.count().await.ok();
         RedisReport {
             server: self.link.config.shown(),
             streams: stats.streams.lock().clone(),

@@ -66,7 +66,11 @@ impl Commands {
     ) -> Result<Option<(String, Vec<Entry>, u64)>, LinkError> {
         let mut command = cmd("XAUTOCLAIM");
         command.arg(&seat.stream).arg(&seat.group).arg(&seat.consumer).arg(idle_ms).arg(cursor);
-        Ok(reply::claimed(self.ask(command.arg("COUNT").arg(CLAIM_BATCH)).await?))
+        match self.ask(command.arg("COUNT").arg(CLAIM_BATCH)).await {
+            Ok(answer) => Ok(reply::claimed(answer)),
+            Err(error) if error.is_unknown_command() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an entry of ours once more, which counts as a delivery. Empty where it is gone.

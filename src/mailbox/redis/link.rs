@@ -2,7 +2,7 @@
 //! a time limit.
 
 use super::config::{RedisConfig, address};
-use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, aio::MultiplexedConnection};
 use std::time::Duration;
 
 /// A server on the other side of the world answers within it.
@@ -24,11 +24,11 @@ pub enum LinkError {
 
 impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> LinkError {
-        let hint = match error.code() {
-            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => {
-                "the user or password is refused (see `mailbox.redis` and `mailbox.redis_password_file`): "
-            }
-            _ => "",
+        let refused = error.kind() == ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"));
+        let hint = match refused {
+            true => "the user or password is refused (see `mailbox.redis` and `mailbox.redis_password_file`): ",
+            false => "",
         };
         LinkError::Redis { error, hint }
     }
@@ -44,6 +44,11 @@ impl LinkError {
     /// Whether a key that was asked about does not exist.
     pub fn is_no_key(&self) -> bool {
         matches!(self, LinkError::Redis { error, .. } if error.to_string().contains("no such key"))
+    }
+
+    /// Whether the server is too old for a command.
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(self, LinkError::Redis { error, .. } if error.to_string().contains("unknown command"))
     }
 
     /// Whether the group was there already.
@@ -72,7 +77,7 @@ impl Link {
     /// A new connection, which has logged in. The password file is read again each time.
     pub async fn connect(&self) -> Result<MultiplexedConnection, LinkError> {
         let mut info = address(&self.config.url)
-            .map_err(|error| RedisError::from((redis::ErrorKind::InvalidClientConfig, "address", error.to_string())))?;
+            .map_err(|error| RedisError::from((ErrorKind::InvalidClientConfig, "address", error.to_string())))?;
         // Each attempt would log what old servers do not know.
         let mut settings = info.redis_settings().clone().set_skip_set_lib_name();
         if let Some(file) = &self.config.password_file {
