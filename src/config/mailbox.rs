@@ -92,3 +92,39 @@ fn resolve_redis(raw: RawMailbox, stream_length: u64, base: &Path, problems: &mu
         stream_length,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    #[test]
+    fn what_is_shown_reads_back_but_for_the_password() {
+        let text = "mailbox: {redis: 'rediss://me:hunter2@h:1/2', prefix: p, agent: a, stream: s, stream_length: 50, \
+                    max_bytes: 2MB, max_age: 3d, attempts: 4}\n";
+        let loaded = load_text(text, Path::new("/etc")).unwrap();
+        let shown = loaded.config.to_yaml();
+        assert!(!shown.contains("hunter2") && !loaded.text.contains("hunter2"), "{shown}");
+        let mut expected = loaded.config.mailbox;
+        if let Some(redis) = &mut expected.redis {
+            redis.url = redis.url_without_password();
+        }
+        assert_eq!(load_text(&shown, Path::new("/etc")).unwrap().config.mailbox, expected);
+        assert_eq!(load_text("", Path::new("/etc")).unwrap().config.mailbox, MailboxConfig::default());
+    }
+
+    #[test]
+    fn mistakes_are_told_by_their_keys() {
+        let mistakes = |text: &str| -> String {
+            let problems = load_text(text, Path::new("/etc")).unwrap_err();
+            problems.errors.iter().map(|problem| format!("{problem}\n")).collect()
+        };
+        assert!(mistakes("mailbox: {agent: a}\n").contains("only with `redis:` beside it"));
+        let text = "mailbox: {redis: 'http://h', prefix: '', max_bytes: 1, max_age: 1s, attempts: 0, stream_length: 1, \
+                    redis_password_file: /nowhere}\n";
+        let found = mistakes(text);
+        for key in ["redis", "prefix", "max_bytes", "max_age", "attempts", "stream_length", "redis_password_file"] {
+            assert!(found.contains(&format!("mailbox.{key}")), "{key}: {found}");
+        }
+    }
+}
