@@ -5,7 +5,7 @@ use super::{
     raw::{Located, RawMailbox},
 };
 use crate::{
-    mailbox::{Limits, redis::RedisConfig},
+    mailbox::{Limits, RedisConfig},
     model::time::format_duration_ms,
 };
 use std::path::Path;

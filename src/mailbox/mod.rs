@@ -19,7 +19,7 @@ mod mailroom;
 mod message;
 mod queue;
 mod record;
-pub mod redis;
+mod redis;
 mod stats;
 mod workers;
 
@@ -28,4 +28,5 @@ pub use limits::{Limits, MESSAGE_BYTES_MAX};
 pub use mailroom::{Counts, LetterError, Mailroom, Report, Which};
 pub use message::{HandleError, Handler, Mailbox, Message, Pending, PutError};
 pub use queue::{DeadLetter, Depth, Queue};
+pub use redis::{AddressError, RedisConfig, RedisReport, RedisStats, StreamReport};
 pub use stats::{Outcome, Recent, Stats};
