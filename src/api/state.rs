@@ -11,6 +11,7 @@ use crate::{
     auth::Keyring,
     ingest::Ingest,
     jobs::Jobs,
+    mailbox::Mailroom,
     promql::engine::Engine,
     scrape::Manager,
     stdx::clock::Clock,
@@ -104,6 +105,7 @@ pub struct Parts {
     pub engine: Arc<Engine>,
     pub ingest: Ingest,
     pub jobs: Jobs,
+    pub mailroom: Mailroom,
     pub scrape: Manager,
     /// The same store, to be backed up.
     pub snapshots: Arc<dyn SnapshotSource>,

@@ -6,7 +6,9 @@ use super::{
     directory::DataDirectory,
     host::HostWatch,
     kinds::{Kinds, tier_options},
-    known, listener, metrics, overload,
+    known, listener,
+    mailbox::{METRICS_UPDATE, MetricsUpdate},
+    metrics, overload,
     reload::{Origin, Reloadable, Reloader},
 };
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     config::{Config, External, Feature, Overrides, Tier},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
+    mailbox::{Handlers, Mailroom, Queue},
     promql::{
         engine::{Engine, EngineConfig},
         limits::Limits,
@@ -127,6 +130,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_upkeep(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
+    metrics::register_mailbox(&metrics, &rooms.mailroom);
     let budget = overload::budget(config.memory_bytes_max);
     let watch = overload::start(budget, api.clone(), &rooms.store, stop.clone());
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
@@ -146,6 +150,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     // Before anybody may ask which targets there are.
     reloader.start().await;
     api.ready(rooms.parts(reload));
+    rooms.begin_mailbox();
     tracing::info!("Ready.");
 
     let name = wait_for_end(&mut signals, &mut requests, &mut reloader).await;
@@ -159,6 +164,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     // It ends with `stop`, which was cancelled.
     let _ = watch.await;
     rooms.scrape.stop().await;
+    rooms.mailroom.stop().await;
     rooms.close().await;
     drop(directory);
     tracing::info!("Stopped.");
@@ -208,6 +214,8 @@ struct Rooms {
     clock: Arc<dyn Clock>,
     ingest: Ingest,
     jobs: Jobs,
+    mailroom: Mailroom,
+    hostname: String,
     engine: Arc<Engine>,
     host: HostWatch,
     scrape: Manager,
@@ -240,12 +248,23 @@ impl Rooms {
         kinds.learn_from(&ingest);
         let jobs = Jobs::open(store.clone(), clock.clone());
         jobs.register_compaction(store.clone());
+        let queue = Queue::open(store.clone(), clock.clone(), config.mailbox.limits);
+        let mailroom = Mailroom::new(queue, config.mailbox.redis.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
         let host = HostWatch::new(ingest.clone(), clock.clone());
         host.apply(config.hosts).context("start the collector of this host")?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
-        Ok(Rooms { store, clock, ingest, jobs, engine, host, scrape })
+        let hostname = hostname.trim().to_owned();
+        let scrape = Manager::new(ingest.clone(), clock.clone(), own, &hostname);
+        Ok(Rooms { store, clock, ingest, jobs, mailroom, hostname, engine, host, scrape })
+    }
+
+    /// Messages are handled from now on.
+    fn begin_mailbox(&self) {
+        let mut handlers = Handlers::default();
+        // One at a time, so that what a sender said last is what stays.
+        handlers.add(METRICS_UPDATE, Arc::new(MetricsUpdate::new(self.ingest.clone())), 1);
+        self.mailroom.start(handlers, &self.hostname);
     }
 
     fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
@@ -256,6 +275,7 @@ impl Rooms {
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),
+            mailroom: self.mailroom.clone(),
             snapshots: self.store.clone(),
             scrape: self.scrape.clone(),
             reload,

@@ -33,6 +33,8 @@ pub enum Command {
     Backup(Backup),
     /// Make a data directory of a backup, or check one.
     Restore(Restore),
+    /// Look into the mailbox: what waits, and what could not be handled.
+    Mailbox(Mailbox),
 }
 
 /// Data, push groups, jobs, and the config without its secrets. Token files are not in it: keep those yourself.
@@ -50,6 +52,68 @@ pub struct Backup {
     /// Back up this data directory in place of asking a server; none may be running on it.
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Mailbox {
+    #[command(subcommand)]
+    pub command: Option<MailboxCommand>,
+    /// A running server, with its path prefix if it has one.
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File that holds a token: of scope read to look, admin for everything else.
+    #[arg(long, global = true, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MailboxCommand {
+    /// How much waits, and what became of the last messages; what is done without a subcommand.
+    List,
+    /// The messages that could not be handled, and why.
+    Dead,
+    /// One of those, with its payload.
+    Show {
+        /// As `dead` lists it.
+        #[arg(value_name = "LETTER")]
+        letter: String,
+    },
+    /// Have dead letters handled again.
+    Replay(WhichLetter),
+    /// Let go of dead letters.
+    Drop(WhichLetter),
+    /// Put a message in.
+    Send(SendMessage),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct WhichLetter {
+    /// As `dead` lists it.
+    #[arg(value_name = "LETTER")]
+    pub letter: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SendMessage {
+    /// Who handles it, such as METRICS_UPDATE.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// The payload; - reads it from standard input.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub json: String,
+    /// A message with an id that was handled is not handled again. [default: a random one]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// The agent whose mailbox it goes to, over Redis. [default: this server's own]
+    #[arg(long, value_name = "AGENT")]
+    pub recipient: Option<String>,
+    /// Who sends it. [default: observatory-api]
+    #[arg(long, value_name = "NAME")]
+    pub sender: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -64,6 +64,12 @@ impl Client {
         self.data(self.http.post(self.place(path)?))
     }
 
+    /// The `data` of a POST of JSON to `/api/v1/<path>`.
+    pub fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.http.post(self.place(path)?).header("Content-Type", "application/json");
+        self.data(request.body(body.to_string()))
+    }
+
     /// The answer of `/api/v1/<path>` to a form; errors of the API too, whatever their status.
     pub fn ask(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
         let mut form = Url::parse("http://form").map_err(|cause| Failure::failed(cause.to_string()))?;

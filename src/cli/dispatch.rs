@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{Arguments, Command, ConfigCommand, TokenCommand},
-    backup, config, query, restore, storage, token, up,
+    backup, config, mailbox, query, restore, storage, token, up,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -35,6 +35,7 @@ pub fn run() -> ExitCode {
         Command::Query(arguments) => query::query(&arguments),
         Command::Storage(arguments) => storage::storage(arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Mailbox(arguments) => mailbox::mailbox(&arguments),
         Command::Restore(arguments) => restore::restore(&arguments),
         Command::Token(TokenCommand::New(arguments)) => token::new(&arguments),
     };

@@ -34,6 +34,7 @@ pub struct RawConfig {
     pub hosts_interval_ms: Option<Located<i64>>,
     pub self_scrape: Option<bool>,
     pub backup: Option<Located<RawBackup>>,
+    pub mailbox: Option<RawMailbox>,
     pub external_url: Option<Located<String>>,
     pub route_prefix: Option<Located<String>>,
     /// What jobs take where they say nothing themselves.
@@ -63,6 +64,19 @@ pub struct RawBackup {
     pub directory: Option<Located<String>>,
     pub interval_ms: Option<Located<i64>>,
     pub keep: Option<Located<u64>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawMailbox {
+    pub redis: Option<Located<String>>,
+    pub password_file: Option<Located<String>>,
+    pub prefix: Option<Located<String>>,
+    pub agent: Option<Located<String>>,
+    pub stream: Option<Located<String>>,
+    pub stream_length: Option<Located<u64>>,
+    pub bytes_max: Option<Located<u64>>,
+    pub age_ms_max: Option<Located<i64>>,
+    pub attempts_max: Option<Located<u64>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -128,6 +142,7 @@ impl RawConfig {
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
             backup: tree.get("backup").map(|node| Located { value: RawBackup::read(node), line: node.line }),
+            mailbox: tree.get("mailbox").map(RawMailbox::read),
             external_url: text(tree.get("web"), "external_url"),
             route_prefix: text(tree.get("web"), "route_prefix"),
             global: tree.get("global").cloned(),
@@ -164,6 +179,23 @@ fn tiers(node: &Node) -> Located<Vec<Located<RawTier>>> {
         Located { value: RawTier { resolution_ms, retention_ms }, line: node.line }
     };
     Located { value: node.elements().iter().map(tier).collect(), line: node.line }
+}
+
+impl RawMailbox {
+    fn read(node: &Node) -> RawMailbox {
+        let node = Some(node);
+        RawMailbox {
+            redis: text(node, "redis"),
+            password_file: text(node, "redis_password_file"),
+            prefix: text(node, "prefix"),
+            agent: text(node, "agent"),
+            stream: text(node, "stream"),
+            stream_length: whole(node, "stream_length"),
+            bytes_max: found(node, "max_bytes", parse_size),
+            age_ms_max: duration(node, "max_age"),
+            attempts_max: whole(node, "attempts"),
+        }
+    }
 }
 
 fn remotes(tree: &Node, section: &'static str) -> Vec<Located<(&'static str, usize, bool)>> {

@@ -2,6 +2,7 @@
 
 use super::{
     backup::{self, Backup},
+    mailbox::{self, MailboxConfig},
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
@@ -66,6 +67,7 @@ pub struct Config {
     pub web: Web,
     pub scrape: ScrapeJobs,
     pub backup: Option<Backup>,
+    pub mailbox: MailboxConfig,
 }
 
 /// How this host itself is watched.
@@ -195,6 +197,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     Config {
         scrape,
         backup: backup::resolve(raw.backup, base, problems),
+        mailbox: mailbox::resolve(raw.mailbox, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),

@@ -55,6 +55,7 @@ const OURS: &[Key] = &[
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
     key("backup", Map(&[BACKUP])),
+    key("mailbox", Map(&[MAILBOX])),
 ];
 
 const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key("hosts", Texts)];
@@ -62,6 +63,18 @@ const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key(
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
 const BACKUP: &[Key] = &[key("directory", Text), key("interval", Duration), key("keep", Whole)];
+
+const MAILBOX: &[Key] = &[
+    key("redis", Text),
+    key("redis_password_file", Text),
+    key("prefix", Text),
+    key("agent", Text),
+    key("stream", Text),
+    key("stream_length", Whole),
+    key("max_bytes", Size),
+    key("max_age", Duration),
+    key("attempts", Whole),
+];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 

@@ -1,6 +1,7 @@
 //! The config in force, as YAML: what was written and the defaults of what was not, secrets redacted.
 
 use super::{
+    mailbox::MailboxConfig,
     resolve::{Config, Token},
     tiers::Tier,
 };
@@ -80,6 +81,7 @@ impl Config {
             writeln!(out, "  interval: {}", format_duration_ms(backup.interval_ms))?;
             writeln!(out, "  keep: {}", backup.keep)?;
         }
+        write_mailbox(out, &self.mailbox)?;
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;
@@ -96,6 +98,24 @@ fn write_tiers(out: &mut String, tiers: &[Tier]) -> std::fmt::Result {
         writeln!(out, "    - {{resolution: {resolution}, retention: {kept}}}")?;
     }
     Ok(())
+}
+
+fn write_mailbox(out: &mut String, mailbox: &MailboxConfig) -> std::fmt::Result {
+    writeln!(out, "mailbox:")?;
+    writeln!(out, "  max_bytes: {}", mailbox.limits.bytes_max)?;
+    writeln!(out, "  max_age: {}", format_duration_ms(mailbox.limits.age_ms_max))?;
+    writeln!(out, "  attempts: {}", mailbox.limits.attempts_max)?;
+    let Some(redis) = &mailbox.redis else { return Ok(()) };
+    writeln!(out, "  redis: {}", quoted(&redis.url_without_password()))?;
+    if let Some(file) = &redis.password_file {
+        writeln!(out, "  redis_password_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    writeln!(out, "  prefix: {}", quoted(&redis.prefix))?;
+    writeln!(out, "  agent: {}", quoted(&redis.agent))?;
+    if let Some(stream) = &redis.stream {
+        writeln!(out, "  stream: {}", quoted(stream))?;
+    }
+    writeln!(out, "  stream_length: {}", redis.stream_length)
 }
 
 fn write_token(out: &mut String, token: &Token) -> std::fmt::Result {

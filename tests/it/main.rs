@@ -3,6 +3,7 @@
 //! - [`protocol`] plays the HTTP exchanges of `tests/protocol/**/*.http`; a new case is a paragraph there.
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
+//! - [`mailbox`]: messages, in our own queue and over Redis, with the real library at the other end.
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
@@ -31,6 +32,7 @@ mod compat;
 mod grafana;
 mod hosts;
 mod lifecycle;
+mod mailbox;
 mod promql;
 mod protocol;
 mod push;

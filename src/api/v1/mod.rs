@@ -4,6 +4,7 @@ pub mod admin;
 pub mod events;
 pub mod explain;
 pub mod jobs;
+pub mod mailbox;
 pub mod metadata;
 pub mod query;
 pub mod rules;
