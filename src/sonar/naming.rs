@@ -1,6 +1,7 @@
 //! From a measure as SonarQube writes it to series: which, and with what value. One scheme of our own in base units, and
 //! those of two exporters for dashboards that were made for them.
 
+use super::catalogue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,6 +134,14 @@ impl Output {
     /// Whether both are of one series.
     pub fn is_of(&self, other: &Output) -> bool {
         self.name == other.name && self.labels == other.labels
+    }
+}
+
+/// What a metric says, for the list of metrics.
+pub fn help(metric: &Metric) -> &'static str {
+    match metric.kind {
+        Kind::Date => "When the newest analysis was made.",
+        _ => catalogue::find(&metric.key).map_or("A metric of SonarQube.", |known| known.help),
     }
 }
 

@@ -61,6 +61,13 @@ pub fn load(store: &dyn StateStore, project: &str, branch: &str) -> BranchState 
     bytes.and_then(|bytes| BranchState::decode(&bytes)).unwrap_or_default()
 }
 
+/// The branches of one project the store knows of, with what it knows.
+pub fn load_project(store: &dyn StateStore, project: &str) -> Vec<(String, BranchState)> {
+    let pairs = store.state_scan(Tree::Cursors, &key(project, ""));
+    let read = |(key, value): &(Vec<u8>, Vec<u8>)| Some((split_key(key)?.1, BranchState::decode(value)?));
+    pairs.iter().filter_map(read).collect()
+}
+
 /// All branches the store knows of, with what it knows.
 pub fn load_all(store: &dyn StateStore) -> Vec<(String, String, BranchState)> {
     let pairs = store.state_scan(Tree::Cursors, PREFIX);
