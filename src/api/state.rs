@@ -13,6 +13,7 @@ use crate::{
     jobs::Jobs,
     promql::engine::Engine,
     scrape::Manager,
+    sonar::Sonar,
     stdx::clock::Clock,
     store::{Store, Upkeep, backup::SnapshotSource},
     telemetry::Metrics,
@@ -105,6 +106,7 @@ pub struct Parts {
     pub ingest: Ingest,
     pub jobs: Jobs,
     pub scrape: Manager,
+    pub sonar: Sonar,
     /// The same store, to be backed up.
     pub snapshots: Arc<dyn SnapshotSource>,
     pub reload: mpsc::Sender<ReloadRequest>,

@@ -7,7 +7,8 @@
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
 //! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
 //!    [`backup`] writes backups by itself, now and then.
-//! 6. [`metrics`] shows what rooms count under the names dashboards know.
+//! 6. [`sonar`] joins the history of code quality with its mailbox.
+//! 7. [`metrics`] shows what rooms count under the names dashboards know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -23,6 +24,7 @@ mod overload;
 mod reload;
 mod restore;
 mod run;
+mod sonar;
 
 pub use error::StartError;
 pub use offline::Offline;

@@ -7,6 +7,7 @@ use super::{
     host::HostWatch,
     known, listener, metrics, overload,
     reload::{Origin, Reloadable, Reloader},
+    sonar,
 };
 use crate::{
     api::{
@@ -22,6 +23,7 @@ use crate::{
         limits::Limits,
     },
     scrape::Manager,
+    sonar::Sonar,
     stdx::clock::{Clock, SystemClock},
     store::{
         Store,
@@ -139,11 +141,13 @@ async fn live(settings: Settings) -> Result<(), StartError> {
         BackupMetrics::new(&metrics),
         stop.clone(),
     );
-    let reloadable = Reloadable { backups, scrape: rooms.scrape.clone(), host: rooms.host.clone() };
+    let (scrape, host, history) = (rooms.scrape.clone(), rooms.host.clone(), rooms.sonar.clone());
+    let reloadable = Reloadable { backups, scrape, host, sonar: history };
     let mut reloader =
         Reloader::new(origin, (config, settings.config_text), address, reloadable, api.clone(), clock, &metrics);
     // Before anybody may ask which targets there are.
     reloader.start().await;
+    sonar::start(rooms.sonar.clone(), stop.clone()).await;
     api.ready(rooms.parts(reload));
     tracing::info!("Ready.");
 
@@ -210,6 +214,7 @@ struct Rooms {
     engine: Arc<Engine>,
     host: HostWatch,
     scrape: Manager,
+    sonar: Sonar,
 }
 
 impl Rooms {
@@ -239,8 +244,9 @@ impl Rooms {
         let host = HostWatch::new(ingest.clone(), clock.clone());
         host.apply(config.hosts).context("start the collector of this host")?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let sonar = sonar::open(config, ingest.clone(), store.clone(), jobs.clone(), clock.clone(), &own);
         let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
-        Ok(Rooms { store, clock, ingest, jobs, engine, host, scrape })
+        Ok(Rooms { store, clock, ingest, jobs, engine, host, scrape, sonar })
     }
 
     fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
@@ -253,6 +259,7 @@ impl Rooms {
             jobs: self.jobs.clone(),
             snapshots: self.store.clone(),
             scrape: self.scrape.clone(),
+            sonar: self.sonar.clone(),
             reload,
             clock: self.clock.clone(),
         }

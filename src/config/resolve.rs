@@ -5,6 +5,7 @@ use super::{
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
+    sonar,
     web::{self, Web},
 };
 use crate::{
@@ -63,6 +64,7 @@ pub struct Config {
     pub web: Web,
     pub scrape: ScrapeJobs,
     pub backup: Option<Backup>,
+    pub sonar: Option<crate::sonar::Config>,
 }
 
 /// How this host itself is watched.
@@ -188,13 +190,15 @@ impl Config {
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
     let scrape = scrape::resolve(&raw, base, problems);
+    let retention_ms = resolve_retention(raw.retention_ms, problems);
     Config {
         scrape,
+        sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
-        retention_ms: resolve_retention(raw.retention_ms, problems),
+        retention_ms,
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),
         disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),

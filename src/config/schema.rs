@@ -53,6 +53,7 @@ const OURS: &[Key] = &[
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
     key("backup", Map(&[BACKUP])),
+    key("sonar", Map(&[SONAR])),
 ];
 
 const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key("hosts", Texts)];
@@ -60,6 +61,24 @@ const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key(
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
 const BACKUP: &[Key] = &[key("directory", Text), key("interval", Duration), key("keep", Whole)];
+
+const SONAR: &[Key] = &[
+    key("url", Text),
+    key("token_file", Text),
+    key("organization", Text),
+    // `all`, or a list of keys.
+    key("projects", Any),
+    // `main`, `all`, or a list of names.
+    key("branches", Any),
+    // `default`, or a list of keys.
+    key("metrics", Any),
+    key("interval", Duration),
+    // `all`, or a duration.
+    key("history", Text),
+    key("calls_per_hour", Whole),
+    key("webhook_secret_file", Text),
+    key("names", Text),
+];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 

@@ -1,6 +1,7 @@
 //! The calls of the room and what they answer, as much of it as we read.
 
 use super::{
+    catalogue,
     client::{CallError, Client},
     date,
     naming::{Kind, Metric},
@@ -158,7 +159,12 @@ pub async fn metrics(client: &Client) -> Result<Vec<Metric>, CallError> {
         let (number, size) = (page.to_string(), LIST_SIZE.to_string());
         let answer: Answer = client.get("metrics/search", &[("ps", &size), ("p", &number)]).await?;
         let is_last = answer.p.saturating_mul(answer.ps) >= answer.total || answer.metrics.is_empty();
-        let metric = |item: Item| Metric { kind: Kind::of(&item.kind), key: item.key, domain: item.domain };
+        let metric = |item: Item| {
+            // A server that does not say what a metric is may still mean the one that everybody knows.
+            let known = catalogue::find(&item.key).filter(|_| item.kind.is_empty());
+            let kind = known.map_or_else(|| Kind::of(&item.kind), |known| known.kind);
+            Metric { key: item.key, kind, domain: item.domain }
+        };
         found.extend(answer.metrics.into_iter().map(metric));
         if is_last {
             break;

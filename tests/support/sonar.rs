@@ -12,11 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
-
-const DATE: &[BorrowedFormatItem<'_>] = format_description!(
-    "[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory][offset_minute]"
-);
+use time::{Date, Month, OffsetDateTime};
 
 /// What the server holds and how it behaves.
 #[derive(Debug, Default)]
@@ -103,9 +99,29 @@ impl World {
     }
 
     fn date(&self, seconds: i64) -> String {
-        let offset = time::UtcOffset::from_whole_seconds(self.offset_minutes * 60).expect("an offset of hours");
-        let moment = OffsetDateTime::from_unix_timestamp(seconds).expect("a moment of our time");
-        moment.to_offset(offset).format(DATE).expect("a date")
+        let local = seconds + i64::from(self.offset_minutes) * 60;
+        let at = OffsetDateTime::from_unix_timestamp(local).expect("a moment of our time");
+        let (date, (hour, minute, second)) = (at.date(), at.to_hms());
+        let (sign, offset) = (if self.offset_minutes < 0 { '-' } else { '+' }, self.offset_minutes.abs());
+        format!("{date}T{hour:02}:{minute:02}:{second:02}{sign}{:02}{:02}", offset / 60, offset % 60)
+    }
+}
+
+impl Branch {
+    /// What a store has of a metric at every full minute up to `end_s`, by the minute in seconds: each value from its
+    /// analysis to the next.
+    pub fn expected(&self, key: &str, factor: f64, end_s: i64) -> BTreeMap<i64, f64> {
+        let minute = |date: i64| (date + 59).div_euclid(60) * 60;
+        let dates: Vec<i64> = self.analyses.keys().copied().collect();
+        let mut expected = BTreeMap::new();
+        for (index, (date, analysis)) in self.analyses.iter().enumerate() {
+            let end = dates.get(index + 1).map_or(end_s + 1, |next| minute(*next));
+            if let Some(text) = analysis.values.get(key) {
+                let value = text.parse::<f64>().expect("a number") * factor;
+                expected.extend((minute(*date)..end).step_by(60).map(|at| (at, value)));
+            }
+        }
+        expected
     }
 }
 
@@ -319,7 +335,6 @@ fn branches(world: &World, query: &BTreeMap<String, String>) -> Answer {
 
 /// The analyses of the branch within the bounds, rising.
 fn within<'a>(
-    world: &'a World,
     project: &'a Project,
     query: &BTreeMap<String, String>,
 ) -> Result<Vec<(i64, &'a Analysis)>, (u16, String)> {
@@ -327,18 +342,32 @@ fn within<'a>(
     let branch = project.branches.get(name).ok_or_else(|| (404, format!("Branch '{name}' not found")))?;
     let bound = |name: &str| match query.get(name) {
         None => Ok(None),
-        Some(text) => OffsetDateTime::parse(text, DATE)
-            .map(|date| Some(date.unix_timestamp()))
-            .map_err(|_| (400, format!("'{text}' cannot be parsed as either a date or date+time"))),
+        Some(text) => seconds_of(text)
+            .map(Some)
+            .ok_or_else(|| (400, format!("'{text}' cannot be parsed as either a date or date+time"))),
     };
     let (from, to) = (bound("from")?.unwrap_or(i64::MIN), bound("to")?.map_or(i64::MAX, |to| to + 1));
-    let _ = world;
     Ok(branch
         .analyses
         .iter()
         .filter(|(date, _)| (from..=to).contains(*date))
         .map(|(date, analysis)| (*date, analysis))
         .collect())
+}
+
+/// Of `2026-01-31T14:00:00+0100` and nothing else.
+fn seconds_of(text: &str) -> Option<i64> {
+    let part = |at: std::ops::Range<usize>| text.get(at)?.parse::<u8>().ok();
+    let year = text.get(..4)?.parse().ok()?;
+    let date = Date::from_calendar_date(year, Month::try_from(part(5..7)?).ok()?, part(8..10)?).ok()?;
+    let local = date.with_hms(part(11..13)?, part(14..16)?, part(17..19)?).ok()?.assume_utc().unix_timestamp();
+    let sign = match text.get(19..20)? {
+        "+" => 1,
+        "-" => -1,
+        _ => return None,
+    };
+    let offset = i64::from(part(20..22)?) * 3_600 + i64::from(part(22..24)?) * 60;
+    (text.len() == 24).then_some(local - sign * offset)
 }
 
 fn history(world: &World, query: &BTreeMap<String, String>) -> Answer {
@@ -352,7 +381,7 @@ fn history(world: &World, query: &BTreeMap<String, String>) -> Answer {
     if keys.is_empty() || !wrong.is_empty() {
         return Err((400, format!("The following metrics are not found: {}", wrong.join(", "))));
     }
-    let all = within(world, project, query)?;
+    let all = within(project, query)?;
     let (part, p, ps) = page(&all, query, 1000)?;
     // Not in the order of the request.
     let measures: Vec<Value> = keys
@@ -375,7 +404,7 @@ fn history(world: &World, query: &BTreeMap<String, String>) -> Answer {
 
 fn analyses(world: &World, query: &BTreeMap<String, String>) -> Answer {
     let (_, project) = project(world, query, "project")?;
-    let mut all = within(world, project, query)?;
+    let mut all = within(project, query)?;
     all.reverse();
     let (part, p, ps) = page(&all, query, 500)?;
     let shown: Vec<Value> = part
