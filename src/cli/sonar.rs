@@ -58,7 +58,11 @@ fn table(status: &Value, projects: &Value) -> String {
     let mut out = String::new();
     let moment = |value: &Value| {
         let at = value.as_i64().and_then(|ms| time::OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).ok());
-        at.map_or_else(|| "never".to_owned(), |at| format!("{} {}Z", at.date(), &at.time().to_string()[..8]))
+        let print = |at: time::OffsetDateTime| {
+            let (hour, minute, second) = at.to_hms();
+            format!("{} {hour:02}:{minute:02}:{second:02}Z", at.date())
+        };
+        at.map_or_else(|| "never".to_owned(), print)
     };
     // Writing to a text cannot fail.
     if status["is_configured"] != true {
@@ -102,7 +106,8 @@ mod tests {
         let status = json!({"is_configured": true, "url": "https://sonarcloud.io", "success_ms": 1_769_868_000_000i64,
             "next_ms": null, "calls_left": 5, "calls_per_hour": 10,
             "problems": [{"project": "a", "message": "is not there"}]});
-        let projects = json!({"projects": [{"key": "a", "branches": [{"name": "main", "gate": "OK", "stored_ms": 0}]}]});
+        let projects =
+            json!({"projects": [{"key": "a", "branches": [{"name": "main", "gate": "OK", "stored_ms": 0}]}]});
         let table = table(&status, &projects);
         for said in ["2026-01-31 14:00:00Z", "never", "5 of 10 an hour", "is not there", "1970-01-01 00:00:00Z"] {
             assert!(table.contains(said), "{said} in\n{table}");

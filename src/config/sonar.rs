@@ -91,7 +91,11 @@ fn projects(raw: Option<Located<RawWords>>, problems: &mut Problems) -> Projects
         Some(Located { value: RawWords::One(word), .. }) if word == "all" => Projects::All,
         Some(Located { value: RawWords::Many(keys), .. }) if !keys.is_empty() => Projects::These(keys),
         Some(found) => {
-            problems.error("sonar.projects", found.line, "expected `all` or a list of keys, such as [org_app, org_lib]");
+            problems.error(
+                "sonar.projects",
+                found.line,
+                "expected `all` or a list of keys, such as [org_app, org_lib]",
+            );
             Projects::All
         }
     }
@@ -249,8 +253,15 @@ mod tests {
         let refused = load_text(text, Path::new("/etc")).unwrap_err();
         let refused = format!("{:?}", refused.errors);
         for said in [
-            "is no address", "`all` or a list of keys", "`main`, `all` or a list", "`a b` is no key", "between 1m and 7d",
-            "`all` or a duration", "between 20 and", "/nowhere/token", "did you mean `sonarcloud`?",
+            "is no address",
+            "`all` or a list of keys",
+            "`main`, `all` or a list",
+            "`a b` is no key",
+            "between 1m and 1w",
+            "`all` or a duration",
+            "between 20 and",
+            "/nowhere/token",
+            "did you mean `sonarcloud`?",
         ] {
             assert!(refused.contains(said), "{said} in {refused}");
         }

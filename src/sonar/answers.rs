@@ -207,8 +207,8 @@ pub async fn history(
     for measure in answer.measures {
         let mut column = BTreeMap::new();
         for entry in measure.history {
-            let date = date::parse(&entry.date)
-                .ok_or_else(|| CallError::Malformed(format!("`{}` is no date", entry.date)))?;
+            let date =
+                date::parse(&entry.date).ok_or_else(|| CallError::Malformed(format!("`{}` is no date", entry.date)))?;
             // Of two analyses in one second the later one counts.
             column.insert(date, entry.value);
         }

@@ -84,7 +84,10 @@ impl Board {
     /// A problem of the same project and branch goes.
     pub fn problem(&self, problem: Problem) {
         tracing::warn!(
-            project = problem.project, branch = problem.branch, "The sync of SonarQube has a problem: {}", problem.message
+            project = problem.project,
+            branch = problem.branch,
+            "The sync of SonarQube has a problem: {}",
+            problem.message
         );
         let mut inner = self.inner.lock();
         inner.problems.retain(|other| (&other.project, &other.branch) != (&problem.project, &problem.branch));

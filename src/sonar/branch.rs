@@ -105,7 +105,8 @@ impl SyncRun {
                 read => read?,
             };
             let now_s = self.tools.around.clock.now_ms().div_euclid(1000);
-            let (read, has_more) = before(read, now_s.saturating_add(AHEAD_S));
+            let end_s = now_s.saturating_add(AHEAD_S);
+            let (read, has_more) = before(read, stretch.until_s.map_or(end_s, |until| until.min(end_s)));
             let Some(last) = read.dates.last().copied() else { return Ok(()) };
             let state = state::load(&*self.tools.store, &project.key, &branch.name);
             let mut page = self.page(project, branch, &state);

@@ -6,10 +6,7 @@ use super::{
     date,
     metrics::SonarMetrics,
 };
-use crate::{
-    stdx::clock::Clock,
-    telemetry::build,
-};
+use crate::{stdx::clock::Clock, telemetry::build};
 use parking_lot::Mutex;
 use reqwest::{Response, StatusCode, Url, header, redirect};
 use serde::de::DeserializeOwned;
@@ -160,7 +157,8 @@ impl Client {
 
     /// GET of `api/<path>`, tried again as long as that may help.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, CallError> {
-        let mut url = self.base.join(&format!("api/{path}")).map_err(|cause| CallError::Malformed(cause.to_string()))?;
+        let mut url =
+            self.base.join(&format!("api/{path}")).map_err(|cause| CallError::Malformed(cause.to_string()))?;
         // Encodes the `+` of an offset, which would arrive as a space.
         url.query_pairs_mut().extend_pairs(query);
         let mut attempt = 0;
@@ -179,10 +177,17 @@ impl Client {
                 return Err(failed.error);
             }
             let pause = failed.retry_after.unwrap_or_else(|| back_off(attempt - 1, random()));
-            tracing::debug!(path, attempt, pause_s = pause.as_secs(), "A call failed, it is made again: {}", failed.error);
+            tracing::debug!(
+                path,
+                attempt,
+                pause_s = pause.as_secs(),
+                "A call failed, it is made again: {}",
+                failed.error
+            );
             self.metrics.retries.inc();
             if failed.error == CallError::Throttled {
-                let until = self.around.clock.elapsed_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+                let until =
+                    self.around.clock.elapsed_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                 let mut not_before = self.not_before_ms.lock();
                 *not_before = until.max(*not_before);
             } else {

@@ -62,9 +62,10 @@ pub fn apply(before: &BranchState, page: &Page, oldest_ms: Timestamp) -> Applied
         return Applied { rows: writer.rows, state, values: 0 };
     }
     if !is_late {
-        let (wanted, unwanted) = state.metrics.drain(..).partition(|held: &MetricState| {
-            held.metric.key == ANALYSIS_DATE || page.wanted.contains(&held.metric.key)
-        });
+        let (wanted, unwanted) = state
+            .metrics
+            .drain(..)
+            .partition(|held: &MetricState| held.metric.key == ANALYSIS_DATE || page.wanted.contains(&held.metric.key));
         state.metrics = wanted;
         for held in &unwanted {
             writer.end(&state, held, page.read_ms);
@@ -169,9 +170,8 @@ impl Writer<'_> {
         if before == now {
             return;
         }
-        let series = |value: Option<&str>| {
-            value.map_or_else(Vec::new, |value| naming::outputs(self.page.scheme, metric, value))
-        };
+        let series =
+            |value: Option<&str>| value.map_or_else(Vec::new, |value| naming::outputs(self.page.scheme, metric, value));
         let (old, new) = (series(before), series(now));
         for output in &old {
             if !new.iter().any(|other| other.is_of(output)) {
@@ -263,7 +263,7 @@ impl Writer<'_> {
 /// Whether an analysis of the past is one that nobody knew of: within the time that is remembered date by date, or
 /// before all that was ever asked for. In between it counts as known.
 fn is_new(state: &BranchState, known: &HashSet<i64>, date: i64) -> bool {
-    let is_remembered = state.known.first().is_none_or(|first| date >= *first);
+    let is_remembered = state.remembered_from().is_none_or(|from| date >= from);
     let is_before_all = state.covered_s.is_none_or(|covered| date < covered);
     (is_remembered || is_before_all) && !known.contains(&date)
 }
@@ -272,7 +272,9 @@ fn is_new(state: &BranchState, known: &HashSet<i64>, date: i64) -> bool {
 fn labels(scheme: Scheme, page: &Page, project_name: &str, output: &Output) -> Option<Labels> {
     let own = output.labels.iter().map(|(name, value)| (*name, value.as_str()));
     let of_whom = match scheme {
-        Scheme::SonarqubeExporter if output.name != EVENT => vec![("key", page.project.as_str()), ("name", project_name)],
+        Scheme::SonarqubeExporter if output.name != EVENT => {
+            vec![("key", page.project.as_str()), ("name", project_name)]
+        }
         _ => vec![("project", page.project.as_str())],
     };
     let branch = ("branch", page.branch.as_str());
@@ -395,7 +397,8 @@ mod tests {
         let back = apply(&gone.state, &Page { revision: gone.state.revision, ..back }, 0);
         assert_eq!(shown(&back), [open(1.0, 200)]);
         assert_eq!(back.state.gone_ms, None);
-        let unwanted = apply(&before, &Page { wanted: vec![], revision: 1, metrics: vec![], values: vec![], ..page(&[]) }, 0);
+        let unwanted =
+            apply(&before, &Page { wanted: vec![], revision: 1, metrics: vec![], values: vec![], ..page(&[]) }, 0);
         assert_eq!(shown(&unwanted), [end]);
         let renamed = apply(&before, &Page { scheme: Scheme::Sonarcloud, revision: 1, ..page(&[(600, Some("1"))]) }, 0);
         assert_eq!(shown(&renamed), [end]);

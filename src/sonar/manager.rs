@@ -583,7 +583,9 @@ fn finish(
     let summary = result??;
     handle.message(match summary.failed {
         0 => format!("{} projects are up to date", summary.projects),
-        failed => format!("{} projects, of which {failed} could not be synced whole; see their problems", summary.projects),
+        failed => {
+            format!("{} projects, of which {failed} could not be synced whole; see their problems", summary.projects)
+        }
     });
     Ok(())
 }

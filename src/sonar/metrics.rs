@@ -22,8 +22,7 @@ pub struct SonarMetrics {
 
 impl SonarMetrics {
     pub fn new(metrics: &Metrics) -> SonarMetrics {
-        let (count, gauge) =
-            (|name, help| metrics.counter(name, help), |name, help: &str| metrics.gauge(name, help));
+        let (count, gauge) = (|name, help| metrics.counter(name, help), |name, help: &str| metrics.gauge(name, help));
         SonarMetrics {
             calls: metrics.counters(
                 "observatory_sonar_calls_total",

@@ -160,7 +160,8 @@ fn base(metric: &Metric, value: &str) -> Vec<Output> {
         return base_of_data(key, value);
     }
     if metric.kind == Kind::Level {
-        let name = if key == "alert_status" { "sonar_quality_gate_status".to_owned() } else { named("sonar_", key, "") };
+        let name =
+            if key == "alert_status" { "sonar_quality_gate_status".to_owned() } else { named("sonar_", key, "") };
         let state = |status: &str| Output {
             name: name.clone(),
             labels: vec![("status", status.to_ascii_lowercase())],

@@ -1,10 +1,7 @@
 //! What travels from the sync to the recorder: one page of a branch's history, as the payload of a message.
 
 use super::naming::{Metric, Scheme};
-use crate::{
-    mailbox::Message,
-    model::Timestamp,
-};
+use crate::{mailbox::Message, model::Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -31,6 +31,8 @@ pub struct Ask<'a> {
 pub struct Stretch<'a> {
     pub keys: Vec<&'a str>,
     pub from_s: i64,
+    /// Analyses after it are left out.
+    pub until_s: Option<i64>,
     /// Whether the keys are all that can be asked for.
     pub is_complete: bool,
 }
@@ -43,7 +45,7 @@ pub fn behind<'a>(state: &BranchState, ask: &Ask<'a>) -> Option<Stretch<'a>> {
     let keys: Vec<&str> = ask.keys.iter().filter(lags).copied().collect();
     let from = keys.iter().map(|key| state.find(key).map_or(i64::MIN, |held| held.through_s)).min()?;
     let start = state.covered_s.unwrap_or(ask.start_s).min(ask.start_s);
-    Some(Stretch { keys, from_s: from.max(start), is_complete: false })
+    Some(Stretch { keys, from_s: from.max(start), until_s: Some(newest), is_complete: false })
 }
 
 /// What is new, or asked for again.
@@ -51,12 +53,12 @@ pub fn ahead<'a>(state: &BranchState, ask: &Ask<'a>) -> Option<Stretch<'a>> {
     let analyzed = ask.analyzed_s?;
     // A branch that was not analysed lately: its newest measures hold all the same.
     let start = ask.start_s.min(analyzed);
-    let all = |from_s| Some(Stretch { keys: ask.keys.to_vec(), from_s, is_complete: true });
+    let all = |from_s| Some(Stretch { keys: ask.keys.to_vec(), from_s, until_s: None, is_complete: true });
     let Some(newest) = newest(state, ask) else { return all(start) };
     // Those that are still behind could not be read: they are not taken along.
     let level = |key: &&&str| state.find(key).is_some_and(|held| held.through_s >= newest);
     let keys: Vec<&str> = ask.keys.iter().filter(level).copied().collect();
-    let stretch = |from_s| Some(Stretch { keys: keys.clone(), from_s, is_complete: true });
+    let stretch = |from_s| Some(Stretch { keys: keys.clone(), from_s, until_s: None, is_complete: true });
     let covered = state.covered_s.unwrap_or(start);
     let again = ask.again_s.filter(|again| *again < newest);
     if covered > start {
@@ -139,7 +141,8 @@ mod tests {
     fn metrics_that_are_behind_catch_up_by_themselves() {
         let keys = ["a", "b", "c"];
         let stretch = behind(&stored(), &ask(&keys, 120 * DAY)).unwrap();
-        assert_eq!((stretch.keys, stretch.from_s, stretch.is_complete), (vec!["b", "c"], 100 * DAY, false));
+        assert_eq!((stretch.until_s, stretch.is_complete), (Some(120 * DAY), false), "what is newer is for all");
+        assert_eq!((stretch.keys, stretch.from_s), (vec!["b", "c"], 100 * DAY));
         let keys = ["a", "b"];
         assert_eq!(behind(&stored(), &ask(&keys, 120 * DAY)).unwrap().from_s, 110 * DAY);
         assert_eq!(ahead(&stored(), &ask(&keys, 121 * DAY)).unwrap().keys, ["a"]);

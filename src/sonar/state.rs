@@ -88,6 +88,12 @@ impl BranchState {
         self.metrics.iter().find(|held| held.metric.key == key)
     }
 
+    /// From where on every analysis is remembered that was stored; `None` where none was.
+    pub fn remembered_from(&self) -> Option<i64> {
+        let (first, last) = (*self.known.first()?, *self.known.last()?);
+        Some(if self.known.len() < KNOWN_MAX { last.saturating_sub(KNOWN_S) } else { first })
+    }
+
     /// The change that stores this.
     pub fn change(&self, project: &str, branch: &str) -> StateChange {
         StateChange { tree: Tree::Cursors, key: key(project, branch), value: Some(self.encode()) }

@@ -144,14 +144,8 @@ impl Bench {
         let metrics = SonarMetrics::new(&Metrics::new());
         let (stored, retention_ms) = (Arc::new(Notify::new()), 30 * DAY * 1000);
         let held: Arc<dyn Store> = store.clone();
-        let recorder = Recorder::new(
-            ingest.clone(),
-            held.clone(),
-            shared.clone(),
-            retention_ms,
-            metrics.clone(),
-            stored.clone(),
-        );
+        let recorder =
+            Recorder::new(ingest.clone(), held.clone(), shared.clone(), retention_ms, metrics.clone(), stored.clone());
         let mailbox = Arc::new(Direct {
             handler: Arc::new(recorder),
             full: AtomicI64::new(0),
@@ -231,17 +225,17 @@ impl Bench {
     fn assert_equals_source(&self, project: &str, branch: &str) {
         let world = self.server.world();
         let analyses = &world.projects[project].branches[branch].analyses;
-        for (key, name, factor) in
-            [("ncloc", "sonar_ncloc", 1.0), ("coverage", "sonar_coverage_ratio", 0.01)]
-        {
+        for (key, name, factor) in [("ncloc", "sonar_ncloc", 1.0), ("coverage", "sonar_coverage_ratio", 0.01)] {
             let points = self.points(&[(METRIC_NAME, name), ("project", project), ("branch", branch)]);
-            let value = |analysis: &Analysis| analysis.values.get(key).map(|text| text.parse::<f64>().unwrap() * factor);
+            let value =
+                |analysis: &Analysis| analysis.values.get(key).map(|text| text.parse::<f64>().unwrap() * factor);
             let mut expected: BTreeMap<i64, f64> = BTreeMap::new();
             let dates: Vec<i64> = analyses.keys().copied().collect();
             let mut minutes = 0;
             for (index, (date, analysis)) in analyses.iter().enumerate() {
                 let first = (date + 59).div_euclid(60) * 60;
-                let end = dates.get(index + 1).map_or(self.clock.now_ms() / 1000 + 1, |next| (next + 59).div_euclid(60) * 60);
+                let end =
+                    dates.get(index + 1).map_or(self.clock.now_ms() / 1000 + 1, |next| (next + 59).div_euclid(60) * 60);
                 if let Some(value) = value(analysis) {
                     expected.extend((first..end).step_by(60).map(|at| (at * 1000, value)));
                     minutes += 1;
@@ -254,13 +248,21 @@ impl Bench {
             if !same {
                 let missing: Vec<_> = expected.iter().filter(|(at, _)| !on_grid.contains_key(*at)).take(3).collect();
                 let surplus: Vec<_> = on_grid.iter().filter(|(at, _)| !expected.contains_key(*at)).take(3).collect();
-                let wrong: Vec<_> =
-                    on_grid.iter().filter(|(at, v)| expected.get(*at).is_some_and(|e| (e - **v).abs() > 1e-9)).take(3).collect();
-                panic!("{project} {branch} {name}: {minutes} values; missing {missing:?}, surplus {surplus:?}, wrong {wrong:?}");
+                let wrong: Vec<_> = on_grid
+                    .iter()
+                    .filter(|(at, v)| expected.get(*at).is_some_and(|e| (e - **v).abs() > 1e-9))
+                    .take(3)
+                    .collect();
+                panic!(
+                    "{project} {branch} {name}: {minutes} values; missing {missing:?}, surplus {surplus:?}, wrong {wrong:?}"
+                );
             }
             for (at, stored) in points.iter().filter(|(at, _)| at % 60_000 != 0) {
                 let said = analyses.get(&(at / 1000)).and_then(value);
-                assert!(said.is_some_and(|said| (said - stored).abs() < 1e-9), "{name} at {at}: {stored}, not {said:?}");
+                assert!(
+                    said.is_some_and(|said| (said - stored).abs() < 1e-9),
+                    "{name} at {at}: {stored}, not {said:?}"
+                );
             }
         }
     }
@@ -339,11 +341,9 @@ async fn a_key_that_was_renamed_or_has_disappeared_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn throttling_is_waited_for_with_and_without_a_word_on_how_long() {
-    for (after, least, most) in [
-        (None, 30, 60),
-        (Some("7".to_owned()), 7, 7),
-        (Some("Sun, 01 Feb 2026 00:01:30 GMT".to_owned()), 80, 90),
-    ] {
+    for (after, least, most) in
+        [(None, 30, 60), (Some("7".to_owned()), 7, 7), (Some("Sun, 01 Feb 2026 00:01:30 GMT".to_owned()), 80, 90)]
+    {
         let bench = Bench::new();
         bench.server.world().analyze("a", "main", NOW - HOUR, &values("5"));
         bench.server.world().faults.push_back(Fault::Throttle(after.clone()));
@@ -394,8 +394,12 @@ async fn an_analysis_that_lands_between_two_pages_shifts_nothing() {
         bench.server.world().analyze("a", "main", NOW - 2 * DAY + index * 60 + 1, &values(&(index % 5).to_string()));
     }
     // Metrics, projects, branches, the first page, its events; then one lands before all that is left.
-    let lands =
-        Fault::Lands { project: "a".into(), branch: "main".into(), date: NOW - 2 * DAY + 100, analysis: analysis("99") };
+    let lands = Fault::Lands {
+        project: "a".into(),
+        branch: "main".into(),
+        date: NOW - 2 * DAY + 100,
+        analysis: analysis("99"),
+    };
     bench.server.world().faults.extend([Fault::None, Fault::None, Fault::None, Fault::None, Fault::None, lands]);
     bench.good_sync().await;
     // Found when the branch is read again as a whole, a day later at most.
@@ -416,7 +420,17 @@ async fn a_late_analysis_lands_at_its_own_time_and_vanished_ones_stay() {
     bench.assert_equals_source("a", "main");
     let before = bench.points(&[(METRIC_NAME, "sonar_ncloc")]);
     let analyses = bench.server.world().projects["a"].branches["main"].analyses.clone();
-    bench.server.world().projects.get_mut("a").unwrap().branches.get_mut("main").unwrap().analyses.remove(&(NOW - 8 * HOUR));
+    bench
+        .server
+        .world()
+        .projects
+        .get_mut("a")
+        .unwrap()
+        .branches
+        .get_mut("main")
+        .unwrap()
+        .analyses
+        .remove(&(NOW - 8 * HOUR));
     bench.sync(Scope { since_s: Some(NOW - DAY), ..Scope::default() }).await.unwrap();
     assert_eq!(bench.points(&[(METRIC_NAME, "sonar_ncloc")]), before);
     assert_eq!(analyses.len(), 4);
@@ -470,7 +484,7 @@ async fn gate_changes_and_versions_are_events_at_their_time() {
     assert_eq!(bench.points(&matchers), [((NOW - HOUR - 7) * 1000, 1.0)]);
     for (status, value) in [("ok", 0.0), ("error", 1.0)] {
         let points = bench.points(&[(METRIC_NAME, "sonar_quality_gate_status"), ("status", status)]);
-        assert!(points.len() == 61 && points.iter().all(|(_, stored)| *stored == value), "{points:?}");
+        assert!(points.len() == 62 && points.iter().all(|(_, stored)| *stored == value), "{points:?}");
     }
 }
 
@@ -661,4 +675,41 @@ async fn a_signed_webhook_brings_its_project_up_to_date_and_twice_does_no_harm()
     }
     stop.cancel();
     bench.assert_equals_source("org:a", "main");
+}
+
+/// The table of `docs/sonar.md` is written from the catalogue.
+#[test]
+fn the_table_of_metrics_in_the_docs_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sonar.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut table = String::from("\n| Metric | Series | Asked for by default | What |\n| --- | --- | --- | --- |\n");
+    for known in super::catalogue::CATALOGUE {
+        let metric = super::naming::Metric { key: known.key.to_owned(), kind: known.kind, domain: String::new() };
+        let sample = match known.key {
+            "ncloc_language_distribution" => "java=1",
+            key if key.ends_with("_issues") && known.kind == super::naming::Kind::Data => "{\"HIGH\":1}",
+            _ => "1",
+        };
+        let outputs = super::naming::outputs(Scheme::Base, &metric, sample);
+        let mut names: Vec<String> = outputs
+            .iter()
+            .map(|output| {
+                let labels: Vec<&str> = output.labels.iter().map(|(name, _)| *name).collect();
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                format!("`{}{labels}`", output.name)
+            })
+            .collect();
+        names.dedup();
+        let default = if known.is_default { "yes" } else { "" };
+        table.push_str(&format!("| `{}` | {} | {default} | {} |\n", known.key, names.join(", "), known.help));
+    }
+    let (begin, end) = ("<!-- metrics: written by a test -->\n", "<!-- end -->");
+    let (before, rest) = text.split_once(begin).unwrap();
+    let (found, after) = rest.split_once(end).unwrap();
+    let table = format!("{table}\n");
+    if found != table {
+        // Where it can be written, the next run passes.
+        let _ = std::fs::write(path, format!("{before}{begin}{table}{end}{after}"));
+        panic!("docs/sonar.md was not up to date; it is now");
+    }
 }

@@ -117,7 +117,10 @@ mod tests {
         assert_eq!(read(flipped.as_bytes()), Ok(Asked::Project("a".to_owned())));
         for (body, why) in [
             (r#"{"status":"FAILED","project":{"key":"a"}}"#, "failed"),
-            (r#"{"status":"SUCCESS","project":{"key":"a"},"branch":{"name":"7","type":"PULL_REQUEST"}}"#, "pull request"),
+            (
+                r#"{"status":"SUCCESS","project":{"key":"a"},"branch":{"name":"7","type":"PULL_REQUEST"}}"#,
+                "pull request",
+            ),
         ] {
             assert!(matches!(read(body.as_bytes()), Ok(Asked::Nothing(said)) if said.contains(why)), "{body}");
         }

@@ -52,7 +52,8 @@ fn assert_equals_source(server: &TestServer, source: &StandIn) {
     let world = source.world();
     for (key, project) in &world.projects {
         for (name, branch) in &project.branches {
-            for (metric, series, factor) in [("ncloc", "sonar_ncloc", 1.0), ("coverage", "sonar_coverage_ratio", 0.01)] {
+            for (metric, series, factor) in [("ncloc", "sonar_ncloc", 1.0), ("coverage", "sonar_coverage_ratio", 0.01)]
+            {
                 let end_s = now_ms() / 1000;
                 let query = format!("{series}{{project=\"{key}\",branch=\"{name}\"}}[3d]");
                 let data = server.query(&query, Some(end_s as f64));
@@ -61,7 +62,8 @@ fn assert_equals_source(server: &TestServer, source: &StandIn) {
                 let stored: BTreeMap<i64, f64> =
                     points.iter().map(pair).filter(|(at, _)| at % 60.0 == 0.0).map(|(at, v)| (at as i64, v)).collect();
                 let expected = branch.expected(metric, factor, end_s);
-                let close = |(one, other): ((&i64, &f64), (&i64, &f64))| one.0 == other.0 && (one.1 - other.1).abs() < 1e-9;
+                let close =
+                    |(one, other): ((&i64, &f64), (&i64, &f64))| one.0 == other.0 && (one.1 - other.1).abs() < 1e-9;
                 let same = stored.len() == expected.len() && stored.iter().zip(&expected).all(close);
                 assert!(same, "{query}: {} stored, {} expected", stored.len(), expected.len());
             }
@@ -117,7 +119,10 @@ fn a_webhook_and_the_command_line_bring_what_is_new() {
     assert_eq!((answer.status, answer.data()["taken"].as_bool()), (200, Some(true)), "{answer}");
     let lines = || server.value("last_over_time(sonar_ncloc{project=\"org:p_000\",branch=\"main\"}[10m])");
     eventually("what the webhook told of", WAIT, || (lines() == Some(777.0)).then_some(()));
-    assert_eq!(server.value("sonar_quality_gate_status{project=\"org:p_000\",branch=\"main\",status=\"error\"}"), Some(1.0));
+    assert_eq!(
+        server.value("sonar_quality_gate_status{project=\"org:p_000\",branch=\"main\",status=\"error\"}"),
+        Some(1.0)
+    );
 
     let event = ("VERSION".to_owned(), "1.2".to_owned());
     let mut world = source.world();
@@ -158,7 +163,12 @@ fn an_organization_costs_a_few_calls_a_branch_and_little_memory() {
                 .map(|(index, (key, _))| (key.clone(), ((day + index) / 3 * 7 + project).to_string()))
                 .collect();
             let values: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            source.world().analyze(&format!("p{project:04}"), "main", now_s - (30 - day as i64) * 86_400 + 600, &values);
+            source.world().analyze(
+                &format!("p{project:04}"),
+                "main",
+                now_s - (30 - day as i64) * 86_400 + 600,
+                &values,
+            );
         }
     }
     let idle = TestServer::start();

@@ -73,7 +73,12 @@ pub enum Fault {
     /// The connection ends without an answer that means anything.
     Slow(Duration),
     /// An analysis lands before the call is answered.
-    Lands { project: String, branch: String, date: i64, analysis: Analysis },
+    Lands {
+        project: String,
+        branch: String,
+        date: i64,
+        analysis: Analysis,
+    },
     None,
 }
 
@@ -373,11 +378,8 @@ fn seconds_of(text: &str) -> Option<i64> {
 fn history(world: &World, query: &BTreeMap<String, String>) -> Answer {
     let (_, project) = project(world, query, "component")?;
     let keys: Vec<&str> = query.get("metrics").map(|keys| keys.split(',').collect()).unwrap_or_default();
-    let wrong: Vec<&str> = keys
-        .iter()
-        .copied()
-        .filter(|key| !world.metrics.contains_key(*key) || world.refused.contains(*key))
-        .collect();
+    let wrong: Vec<&str> =
+        keys.iter().copied().filter(|key| !world.metrics.contains_key(*key) || world.refused.contains(*key)).collect();
     if keys.is_empty() || !wrong.is_empty() {
         return Err((400, format!("The following metrics are not found: {}", wrong.join(", "))));
     }

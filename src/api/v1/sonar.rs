@@ -14,7 +14,7 @@ use crate::{
     jobs::JobsError,
     model::{METRIC_NAME, Matcher, Samples, TimeRange, is_stale},
     sonar::{Asked, BODY_BYTES_MAX, EVENT, SIGNATURE_HEADER, Scope, StartError, WebhookError},
-    store::{Hints, Queryable},
+    store::Hints,
 };
 use axum::{
     extract::{Request, State},
