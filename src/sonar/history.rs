@@ -129,12 +129,13 @@ impl Writer<'_> {
         let mut through = held.as_ref().map(|held| held.through_s);
         let mut value = held.and_then(|held| held.value);
         let mut past: Option<Past<'_>> = None;
+        let is_counted = metric.key != ANALYSIS_DATE;
         for (index, (date, now)) in page.dates.iter().zip(values).enumerate() {
             // What says nothing in numbers is not held.
             let now = now.as_deref().filter(|now| !naming::outputs(page.scheme, metric, now).is_empty());
             if through.is_none_or(|through| *date > through) {
                 through = Some(*date);
-                self.values += usize::from(now.is_some());
+                self.values += usize::from(is_counted && now.is_some());
                 self.change(metric, value.as_deref(), now, date.saturating_mul(1000));
                 value = now.map(str::to_owned);
             } else if Some(*date) == through {
@@ -149,7 +150,7 @@ impl Writer<'_> {
                 let next = page.dates.get(index + 1).copied();
                 let at = state.known.partition_point(|other| other <= date);
                 let ends = [next, state.known.get(at).copied(), through].into_iter().flatten().min().unwrap_or(*date);
-                self.values += 1;
+                self.values += usize::from(is_counted);
                 match &mut past {
                     Some(past) if past.ends == *date && past.value == now => past.ends = ends,
                     past => {

@@ -209,7 +209,7 @@ impl Bench {
 
     /// Points of one series, staleness markers left out.
     fn points(&self, matchers: &[(&str, &str)]) -> Vec<(i64, f64)> {
-        let matchers: Vec<Matcher> = matchers.iter().map(|(name, value)| Matcher::equal(*name, *value)).collect();
+        let matchers: Vec<Matcher> = matchers.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
         let set = self.store.select(TimeRange::ALL, &matchers, &Hints::default()).unwrap();
         assert!(set.len() <= 1, "{} series", set.len());
         let mut samples = Samples::default();
