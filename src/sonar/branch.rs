@@ -131,6 +131,8 @@ impl SyncRun {
                     size = (page.dates.len() as u64 / 2).max(1);
                     continue;
                 }
+                // Going on would leave out what this page has and the other one had not.
+                Err(PutFailed::Overtaken) => continue,
                 put => put?,
             }
             if !has_more {
@@ -251,7 +253,10 @@ impl SyncRun {
         let tools = &self.tools;
         let before = state::load(&*tools.store, &page.project, &page.branch);
         let oldest_ms = page.read_ms.saturating_sub(tools.retention_ms);
-        if before.revision != page.revision || !history::apply(&before, page, oldest_ms).is_news(&before) {
+        if before.revision != page.revision {
+            return Err(PutFailed::Overtaken);
+        }
+        if !history::apply(&before, page, oldest_ms).is_news(&before) {
             return Ok(());
         }
         let message = page.message();
@@ -284,6 +289,8 @@ impl SyncRun {
 enum PutFailed {
     /// Half of it may.
     TooLarge,
+    /// Another sync stored something of the branch since the page was read: it is to be read again.
+    Overtaken,
     Sync(SyncError),
 }
 
@@ -297,6 +304,7 @@ impl From<PutFailed> for SyncError {
     fn from(failed: PutFailed) -> SyncError {
         match failed {
             PutFailed::TooLarge => SyncError::Mailbox("one analysis alone is too large for a message".to_owned()),
+            PutFailed::Overtaken => SyncError::NotStored,
             PutFailed::Sync(error) => error,
         }
     }

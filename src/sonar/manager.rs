@@ -405,8 +405,10 @@ impl Shared {
         let shared = self.clone();
         let mut events = self.jobs.subscribe();
         let started = tokio::task::spawn_blocking(move || shared.start_job(Scope::default())).await;
-        let id = match started {
-            Ok(Ok(id) | Err(StartError::Busy(id))) => id,
+        let (id, is_ours) = match started {
+            Ok(Ok(id)) => (id, true),
+            // Of one project, say: after it, it is our turn.
+            Ok(Err(StartError::Busy(id))) => (id, false),
             Ok(Err(error)) => {
                 tracing::error!("The first sync of SonarQube cannot be started: {error}");
                 return false;
@@ -416,7 +418,7 @@ impl Shared {
         loop {
             match self.jobs.get(id) {
                 Some(job) if job.state == JobState::Running => {}
-                job => return job.is_some_and(|job| job.state == JobState::Done),
+                job => return is_ours && job.is_some_and(|job| job.state == JobState::Done),
             }
             // Events may be missed: the list says how it is.
             let _ = tokio::time::timeout(Duration::from_secs(5), events.recv()).await;
@@ -581,6 +583,9 @@ fn finish(
 ) -> Result<(), WorkError> {
     handle.progress(*done, *total, "projects");
     let summary = result??;
+    if handle.is_cancelled() {
+        return Ok(());
+    }
     handle.message(match summary.failed {
         0 => format!("{} projects are up to date", summary.projects),
         failed => {

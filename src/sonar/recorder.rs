@@ -42,7 +42,8 @@ impl Recorder {
         let before = state::load(&*self.store, &page.project, &page.branch);
         let oldest_ms = self.clock.now_ms().saturating_sub(self.retention_ms);
         let applied = history::apply(&before, &page, oldest_ms);
-        if applied.state == before {
+        // Delivered twice, or overtaken.
+        if !applied.is_news(&before) {
             return Ok(());
         }
         let change = applied.state.change(&page.project, &page.branch);

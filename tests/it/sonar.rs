@@ -76,7 +76,8 @@ fn a_first_sync_that_is_killed_at_any_moment_ends_up_equal_to_its_source() {
     let kills = from_environment("SONAR_KILLS", 4);
     let source = StandIn::start(METRICS);
     fill(&source, 40, now_ms() / 1000);
-    source.world().delay = Duration::from_millis(15);
+    // So slow that the sync lasts as long as it is killed.
+    source.world().delay = Duration::from_millis(30 * kills as u64);
     let mut server = TestServer::with_config(&config(&source, ""));
     let began = Instant::now();
     for kill in 0..kills {
@@ -86,10 +87,15 @@ fn a_first_sync_that_is_killed_at_any_moment_ends_up_equal_to_its_source() {
         server.kill();
         server = server.start_again();
     }
+    let was_done = is_done(&server);
+    source.world().delay = Duration::ZERO;
     eventually("the first sync", WAIT, || is_done(&server).then_some(()));
     assert_equals_source(&server, &source);
     let calls = source.world().calls.len();
-    println!("{kills} kills, 80 branches, 960 analyses: equal to the source, {calls} calls, {:?}", began.elapsed());
+    println!(
+        "{kills} kills, 80 branches, 960 analyses: equal to the source, {calls} calls, done before the last: {was_done}, {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
