@@ -195,6 +195,7 @@ fn an_organization_costs_a_few_calls_a_branch_and_little_memory() {
         "{projects} projects, 20 metrics, 30 days: {calls} calls, {took:?}, {values} values, {:.1} MiB over idle at its peak",
         over as f64 / f64::from(1 << 20)
     );
-    assert!(over < 96 << 20, "{over} bytes over idle");
+    // Each change is in the window where it happened until that is written to the disk: some 300 bytes, 400 a project.
+    assert!(over < (32 << 20) + projects as u64 * (128 << 10), "{over} bytes over idle");
     assert!(http::get(&format!("{}/-/healthy", server.url())).status == 200);
 }
