@@ -15,6 +15,8 @@ pub enum Access {
     /// Anybody: says nothing about the data.
     Open,
     Needs(Scope),
+    /// Whoever knows a secret of this route alone, which its handler checks.
+    Signed,
 }
 
 const READ: Access = Access::Needs(Scope::Read);
@@ -97,6 +99,11 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/admin/storage/compact", POST, ADMIN, v1::storage::compact),
         row!("/api/v1/status/config", GET, READ, v1::status::config),
         row!("/api/v1/status/flags", GET, READ, v1::status::flags),
+        row!("/api/v1/sonar/status", GET, READ, v1::sonar::status),
+        row!("/api/v1/sonar/projects", GET, READ, v1::sonar::projects),
+        row!("/api/v1/sonar/events", GET, READ, v1::sonar::events),
+        row!("/api/v1/sonar/sync", POST, ADMIN, v1::sonar::sync),
+        row!("/api/v1/sonar/webhook", POST, Access::Signed, v1::sonar::webhook),
         row!("/api/v1/status/walreplay", GET, READ, v1::status::replay),
     ]
 }
@@ -118,7 +125,7 @@ mod tests {
         for route in table() {
             let reads = route.methods.iter().all(|method| [Method::GET, Method::HEAD].contains(method));
             let by_form = route.methods == GET_POST && route.access == READ;
-            let guarded = [PUSH, ADMIN].contains(&route.access);
+            let guarded = [PUSH, ADMIN, Access::Signed].contains(&route.access);
             assert!(reads || by_form || guarded, "{} {:?}", route.path, route.methods);
         }
     }

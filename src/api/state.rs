@@ -14,6 +14,7 @@ use crate::{
     mailbox::Mailroom,
     promql::engine::Engine,
     scrape::Manager,
+    sonar::Sonar,
     stdx::clock::Clock,
     store::{Store, Upkeep, backup::SnapshotSource},
     telemetry::Metrics,
@@ -107,6 +108,7 @@ pub struct Parts {
     pub jobs: Jobs,
     pub mailroom: Mailroom,
     pub scrape: Manager,
+    pub sonar: Sonar,
     /// The same store, to be backed up.
     pub snapshots: Arc<dyn SnapshotSource>,
     pub reload: mpsc::Sender<ReloadRequest>,

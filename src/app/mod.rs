@@ -7,7 +7,7 @@
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
 //! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
 //!    [`backup`] writes backups by itself, now and then.
-//! 6. [`mailbox`] makes push groups of the messages that bring metrics.
+//! 6. [`mailbox`] makes push groups of the messages that bring metrics, [`sonar`] joins the history of code quality with it.
 //! 7. [`kinds`] tells the store what senders said of metrics. [`metrics`] shows what rooms count under the names dashboards
 //!    know.
 //!
@@ -27,6 +27,7 @@ mod overload;
 mod reload;
 mod restore;
 mod run;
+mod sonar;
 
 pub use error::StartError;
 pub use offline::Offline;

@@ -10,6 +10,7 @@ use super::{
     mailbox::{METRICS_UPDATE, MetricsUpdate},
     metrics, overload,
     reload::{Origin, Reloadable, Reloader},
+    sonar,
 };
 use crate::{
     api::{
@@ -26,6 +27,7 @@ use crate::{
         limits::Limits,
     },
     scrape::Manager,
+    sonar::{MESSAGE_KIND, Sonar},
     stdx::clock::{Clock, SystemClock},
     store::{
         Store,
@@ -144,11 +146,13 @@ async fn live(settings: Settings) -> Result<(), StartError> {
         BackupMetrics::new(&metrics),
         stop.clone(),
     );
-    let reloadable = Reloadable { backups, scrape: rooms.scrape.clone(), host: rooms.host.clone() };
+    let (scrape, host, history) = (rooms.scrape.clone(), rooms.host.clone(), rooms.sonar.clone());
+    let reloadable = Reloadable { backups, scrape, host, sonar: history };
     let mut reloader =
         Reloader::new(origin, (config, settings.config_text), address, reloadable, api.clone(), clock, &metrics);
     // Before anybody may ask which targets there are.
     reloader.start().await;
+    sonar::start(rooms.sonar.clone(), stop.clone()).await;
     api.ready(rooms.parts(reload));
     rooms.begin_mailbox();
     tracing::info!("Ready.");
@@ -219,6 +223,7 @@ struct Rooms {
     engine: Arc<Engine>,
     host: HostWatch,
     scrape: Manager,
+    sonar: Sonar,
 }
 
 impl Rooms {
@@ -255,8 +260,10 @@ impl Rooms {
         host.apply(config.hosts).context("start the collector of this host")?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let hostname = hostname.trim().to_owned();
+        let sonar =
+            sonar::open(config, (ingest.clone(), store.clone(), jobs.clone(), clock.clone()), mailroom.mailbox(), &own);
         let scrape = Manager::new(ingest.clone(), clock.clone(), own, &hostname);
-        Ok(Rooms { store, clock, ingest, jobs, mailroom, hostname, engine, host, scrape })
+        Ok(Rooms { store, clock, ingest, jobs, mailroom, hostname, engine, host, scrape, sonar })
     }
 
     /// Messages are handled from now on.
@@ -264,6 +271,8 @@ impl Rooms {
         let mut handlers = Handlers::default();
         // One at a time, so that what a sender said last is what stays.
         handlers.add(METRICS_UPDATE, Arc::new(MetricsUpdate::new(self.ingest.clone())), 1);
+        // One at a time, so that no two speak of one branch.
+        handlers.add(MESSAGE_KIND, self.sonar.handler(), 1);
         self.mailroom.start(handlers, &self.hostname);
     }
 
@@ -278,6 +287,7 @@ impl Rooms {
             mailroom: self.mailroom.clone(),
             snapshots: self.store.clone(),
             scrape: self.scrape.clone(),
+            sonar: self.sonar.clone(),
             reload,
             clock: self.clock.clone(),
         }

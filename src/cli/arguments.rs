@@ -29,6 +29,9 @@ pub enum Command {
     Query(Query),
     /// Show what is stored where, what goes next and what is damaged; or merge blocks now.
     Storage(Storage),
+    /// Sync the history of code quality from SonarQube now, or show how its syncs stand.
+    #[command(subcommand)]
+    Sonar(SonarCommand),
     /// Write everything into one file, while the server runs.
     Backup(Backup),
     /// Make a data directory of a backup, or check one.
@@ -297,6 +300,45 @@ pub struct StorePlace {
     /// With --data-dir: the config of its server, to say what goes next. This command drops nothing itself.
     #[arg(long, value_name = "FILE", requires = "data_dir")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SonarCommand {
+    /// Sync now, as a job of the server, and wait for it.
+    Sync(SonarSync),
+    /// Show projects, what is stored of them, and what is wrong.
+    Status(SonarStatus),
+}
+
+#[derive(Debug, Args)]
+pub struct SonarSync {
+    /// Read the history from this day on again, such as 2026-01-31. [default: what is new]
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+    /// Only the project with this key.
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<String>,
+    #[command(flatten)]
+    pub place: ServerPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct SonarStatus {
+    /// Print JSON, as `/api/v1/sonar/status` and `/api/v1/sonar/projects` answer it.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub place: ServerPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerPlace {
+    /// A running server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File with the token for it: of scope read to look, admin to sync.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

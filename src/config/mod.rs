@@ -5,7 +5,7 @@
 //!    known ones that do nothing yet are warnings.
 //! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its
 //!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere, [`tiers`] what is kept when samples go,
-//!    [`mailbox`] what waits.
+//!    [`mailbox`] what waits, [`sonar`] whose code quality is followed.
 //! 4. [`overrides`] puts the command line before the file, and tells what a reload cannot change.
 //! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force,
 //!    [`redact`] what was written.
@@ -24,6 +24,7 @@ mod resolve;
 mod schema;
 mod scrape;
 mod show;
+mod sonar;
 mod tiers;
 mod tree;
 mod web;

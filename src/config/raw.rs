@@ -35,6 +35,7 @@ pub struct RawConfig {
     pub self_scrape: Option<bool>,
     pub backup: Option<Located<RawBackup>>,
     pub mailbox: Option<RawMailbox>,
+    pub sonar: Option<Located<RawSonar>>,
     pub external_url: Option<Located<String>>,
     pub route_prefix: Option<Located<String>>,
     /// What jobs take where they say nothing themselves.
@@ -77,6 +78,30 @@ pub struct RawMailbox {
     pub bytes_max: Option<Located<u64>>,
     pub age_ms_max: Option<Located<i64>>,
     pub attempts_max: Option<Located<u64>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawSonar {
+    pub url: Option<Located<String>>,
+    pub token_file: Option<Located<String>>,
+    pub organization: Option<Located<String>>,
+    pub projects: Option<Located<RawWords>>,
+    pub branches: Option<Located<RawWords>>,
+    pub metrics: Option<Located<RawWords>>,
+    pub interval_ms: Option<Located<i64>>,
+    pub history: Option<Located<String>>,
+    pub calls_per_hour: Option<Located<u64>>,
+    pub webhook_secret_file: Option<Located<String>>,
+    pub names: Option<Located<String>>,
+}
+
+/// What may be one word or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawWords {
+    One(String),
+    Many(Vec<String>),
+    /// Keys and values, or nothing.
+    Other,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -143,6 +168,7 @@ impl RawConfig {
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
             backup: tree.get("backup").map(|node| Located { value: RawBackup::read(node), line: node.line }),
             mailbox: tree.get("mailbox").map(RawMailbox::read),
+            sonar: tree.get("sonar").map(|node| Located { value: RawSonar::read(node), line: node.line }),
             external_url: text(tree.get("web"), "external_url"),
             route_prefix: text(tree.get("web"), "route_prefix"),
             global: tree.get("global").cloned(),
@@ -196,6 +222,38 @@ impl RawMailbox {
             attempts_max: whole(node, "attempts"),
         }
     }
+}
+
+impl RawSonar {
+    fn read(node: &Node) -> RawSonar {
+        let of = Some(node);
+        RawSonar {
+            url: text(of, "url"),
+            token_file: text(of, "token_file"),
+            organization: text(of, "organization"),
+            projects: words(node, "projects"),
+            branches: words(node, "branches"),
+            metrics: words(node, "metrics"),
+            interval_ms: duration(of, "interval"),
+            history: text(of, "history"),
+            calls_per_hour: whole(of, "calls_per_hour"),
+            webhook_secret_file: text(of, "webhook_secret_file"),
+            names: text(of, "names"),
+        }
+    }
+}
+
+fn words(node: &Node, key: &str) -> Option<Located<RawWords>> {
+    let node = node.get(key)?;
+    let value = match &node.value {
+        Value::Scalar(text) => RawWords::One(text.clone()),
+        // An element that is no word is one that is no key, which is told.
+        Value::List(nodes) => {
+            RawWords::Many(nodes.iter().map(|node| node.scalar().unwrap_or_default().to_owned()).collect())
+        }
+        Value::Null | Value::Map(_) => RawWords::Other,
+    };
+    Some(Located { value, line: node.line })
 }
 
 fn remotes(tree: &Node, section: &'static str) -> Vec<Located<(&'static str, usize, bool)>> {

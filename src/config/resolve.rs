@@ -6,6 +6,7 @@ use super::{
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
+    sonar,
     tiers::{self, Tier},
     web::{self, Web},
 };
@@ -68,6 +69,7 @@ pub struct Config {
     pub scrape: ScrapeJobs,
     pub backup: Option<Backup>,
     pub mailbox: MailboxConfig,
+    pub sonar: Option<crate::sonar::Config>,
 }
 
 /// How this host itself is watched.
@@ -196,6 +198,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let retention_ms = resolve_retention(raw.retention_ms, problems);
     Config {
         scrape,
+        sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
         mailbox: mailbox::resolve(raw.mailbox, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     model::time::format_duration_ms,
     scrape::{Auth, JobConfig, Secret, Tls},
+    sonar::{self, Branches, Projects},
 };
 use std::fmt::Write;
 
@@ -82,6 +83,9 @@ impl Config {
             writeln!(out, "  keep: {}", backup.keep)?;
         }
         write_mailbox(out, &self.mailbox)?;
+        if let Some(sonar) = &self.sonar {
+            write_sonar(out, sonar)?;
+        }
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;
@@ -116,6 +120,35 @@ fn write_mailbox(out: &mut String, mailbox: &MailboxConfig) -> std::fmt::Result 
         writeln!(out, "  stream: {}", quoted(stream))?;
     }
     writeln!(out, "  stream_length: {}", redis.stream_length)
+}
+
+fn write_sonar(out: &mut String, sonar: &sonar::Config) -> std::fmt::Result {
+    let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+    writeln!(out, "sonar:")?;
+    writeln!(out, "  url: {}", quoted(&sonar.url))?;
+    if let Some(file) = &sonar.token_file {
+        writeln!(out, "  token_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    if let Some(organization) = &sonar.organization {
+        writeln!(out, "  organization: {}", quoted(organization))?;
+    }
+    match &sonar.projects {
+        Projects::All => writeln!(out, "  projects: all")?,
+        Projects::These(keys) => writeln!(out, "  projects: [{}]", list(keys))?,
+    }
+    match &sonar.branches {
+        Branches::Main => writeln!(out, "  branches: main")?,
+        Branches::All => writeln!(out, "  branches: all")?,
+        Branches::These(names) => writeln!(out, "  branches: [{}]", list(names))?,
+    }
+    writeln!(out, "  metrics: [{}]", list(&sonar.metrics))?;
+    writeln!(out, "  interval: {}", format_duration_ms(sonar.interval_ms))?;
+    writeln!(out, "  history: {}", format_duration_ms(sonar.history_ms))?;
+    writeln!(out, "  calls_per_hour: {}", sonar.calls_per_hour)?;
+    if let Some(file) = &sonar.webhook_secret_file {
+        writeln!(out, "  webhook_secret_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    writeln!(out, "  names: {}", sonar.names.as_str())
 }
 
 fn write_token(out: &mut String, token: &Token) -> std::fmt::Result {

@@ -12,6 +12,7 @@
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`scrape_secure`]: targets behind TLS, passwords, tokens and certificates.
+//! - [`sonar`]: a first sync against a stand-in for SonarCloud, killed on the way, and what comes after it.
 //! - [`storage`]: what the operator sees of the store and does to it, and the limits of disk, memory and series.
 //! - [`web`]: behind proxies that keep the path and those that cut it off.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
@@ -39,6 +40,7 @@ mod push;
 mod query;
 mod scrape;
 mod scrape_secure;
+mod sonar;
 mod storage;
 mod web;
 mod write;

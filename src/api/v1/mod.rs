@@ -9,6 +9,7 @@ pub mod metadata;
 pub mod query;
 pub mod rules;
 pub mod series;
+pub mod sonar;
 pub mod status;
 pub mod storage;
 pub mod targets;
