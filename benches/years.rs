@@ -41,7 +41,7 @@ fn main() {
             false => MetricKind::Gauge,
         });
     let store = Arc::new(Tsdb::open(options).expect("the store opens"));
-    let mut load = Load::new(&store, series);
+    let mut load = Load::new(series);
     let (mut appending_s, mut keeping_s) = (0.0, 0.0);
     for day in 0..days {
         let before = cpu_s();
@@ -98,13 +98,18 @@ fn ask(store: Arc<Tsdb>, end_ms: i64, days: i64) {
 }
 
 struct Load {
-    instances: Vec<Vec<SeriesId>>,
+    series: usize,
     values: Vec<f64>,
     random: u64,
 }
 
 impl Load {
-    fn new(store: &Tsdb, series: usize) -> Load {
+    fn new(series: usize) -> Load {
+        Load { series, values: vec![1e6; series], random: 7 }
+    }
+
+    /// The series of each instance. Asked every day: what is sealed leaves memory.
+    fn instances(&self, store: &Tsdb) -> Vec<Vec<SeriesId>> {
         let id = |at: usize| {
             // Of every two hundred, one instance has counters and one gauges under the same name of an instance.
             let (instance, kind) = (at / INSTANCE_SERIES / 2, at / INSTANCE_SERIES % 2);
@@ -116,12 +121,8 @@ impl Load {
             let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())));
             store.series_id(&labels.expect("valid labels")).expect("below the limit")
         };
-        let ids: Vec<SeriesId> = (0..series).map(id).collect();
-        Load {
-            instances: ids.chunks(INSTANCE_SERIES).map(<[_]>::to_vec).collect(),
-            values: vec![1e6; series],
-            random: 7,
-        }
+        let ids: Vec<SeriesId> = (0..self.series).map(id).collect();
+        ids.chunks(INSTANCE_SERIES).map(<[_]>::to_vec).collect()
     }
 
     /// xorshift64*: the same load every time.
@@ -134,7 +135,7 @@ impl Load {
 
     fn day(&mut self, store: &Tsdb, clock: &ManualClock, start_ms: i64) {
         let mut batch = WriteBatch::default();
-        let instances = self.instances.clone();
+        let instances = self.instances(store);
         for round in 0..DAY_MS / STEP_MS {
             let mut at = 0;
             for (number, ids) in instances.iter().enumerate() {
