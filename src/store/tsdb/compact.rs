@@ -4,7 +4,7 @@
 //! leaves either the sources or, beside them, the whole block that contains them, which the next start sees.
 
 use super::{
-    block::{Block, MergeTarget, Progress, merge_blocks},
+    block::{Block, Cuts, MergeTarget, Progress, merge_blocks},
     engine::{Shared, Tsdb},
     options::WINDOW_MS,
     ticker::Ticker,
@@ -41,6 +41,12 @@ const LATE_WAIT_MS: i64 = 6 * 3_600_000;
 const CROWDED_WAIT_MS: i64 = 3_600_000;
 /// A merge is worth it at once where what is added is at least this part of what is written again.
 const GROWTH_PART: u64 = 4;
+/// A block is written again for what was deleted of it where that is at least this part, ...
+const CUT_PART: u64 = 20;
+/// ... or so many deletions, which each reader asks.
+const CUTS_MAX: usize = 32;
+/// It waits so long for more: whoever deletes often deletes of the same blocks.
+const CLEAN_WAIT_MS: i64 = 3_600_000;
 
 /// What compaction did since the start, and what it is doing.
 #[derive(Default)]
@@ -70,14 +76,14 @@ impl Compaction {
 }
 
 /// Blocks that shall become one.
-struct Task {
+pub(super) struct Task {
     target: MergeTarget,
     blocks: Vec<Arc<Block>>,
 }
 
 impl Task {
     /// About what the result can take at most.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.blocks.iter().map(|block| block.file_bytes()).sum()
     }
 }
@@ -165,8 +171,9 @@ impl Shared {
     }
 
     /// Writes one block for several and puts it in their place; `false` where it was cancelled.
-    fn merge(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
+    pub fn merge(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
         let _turn = self.compaction.turn.lock();
+        self.settle_tombstones()?;
         // Another merge may have taken them in the meantime.
         let all_there = {
             let places = self.places.read();
@@ -191,18 +198,30 @@ impl Shared {
         }
         let block = path.map(|path| Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms()));
         let block = block.transpose()?.map(Arc::new);
+        if let Some(block) = &block {
+            // Here and not under the lock: it may take a while.
+            let tombstones = self.places.read().tombstones.clone();
+            block.cut(block.cuts_by(&tombstones));
+        }
         let bytes = block.as_ref().map_or(0, |block| block.file_bytes());
         self.compaction.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         self.compaction.merges.fetch_add(1, Ordering::Relaxed);
         let mut places = self.places.write();
-        places.files.retain(|file| {
-            let is_source = task.blocks.iter().any(|source| Arc::ptr_eq(source, file));
-            if is_source {
-                file.dropped.store(true, Ordering::Release);
+        places.files.retain(|file| !task.blocks.iter().any(|source| Arc::ptr_eq(source, file)));
+        match block {
+            Some(block) => {
+                places.add(block);
+                drop(places);
+                task.blocks.iter().for_each(|source| source.dropped.store(true, Ordering::Release));
             }
-            !is_source
-        });
-        places.files.extend(block);
+            None => {
+                drop(places);
+                self.let_go(task.blocks.clone());
+            }
+        }
+        if let Err(error) = self.forget_tombstones() {
+            tracing::warn!(%error, "Tombstones that nothing needs any more could not be forgotten; it is tried again.");
+        }
         Ok(true)
     }
 
@@ -267,7 +286,22 @@ impl Shared {
                 }
             }
         }
-        None
+        let is_worth_cleaning = |block: &Block, cuts: &Cuts| {
+            let waited = self.options.clock.elapsed_ms() - block.opened_ms >= CLEAN_WAIT_MS;
+            waited && (cuts.bytes >= block.file_bytes() / CUT_PART || cuts.count() >= CUTS_MAX) && !cuts.is_empty()
+        };
+        let cleaning = self.cleaning(is_worth_cleaning).map(|(_, task)| task);
+        cleaning.filter(|task| !failed.contains(&task.target))
+    }
+
+    /// The merge that takes a block and all that it has to be merged with: what lies in the largest of `files` that has
+    /// its time. `None` while a window of that waits to be written.
+    pub fn task_with(&self, block: &Block, files: &[Arc<Block>]) -> Option<Task> {
+        let has_its_time = |file: &&Arc<Block>| (file.footer.start..file.footer.end()).contains(&block.footer.start);
+        let largest = files.iter().filter(has_its_time).max_by_key(|file| file.footer.span_ms)?;
+        let target = MergeTarget { start: largest.footer.start, span_ms: largest.footer.span_ms };
+        let blocks = self.by_stretch(target.span_ms).remove(&target.start)?;
+        Some(Task { target, blocks })
     }
 
     fn is_worth_it(&self, blocks: &[Arc<Block>]) -> bool {

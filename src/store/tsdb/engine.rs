@@ -12,6 +12,7 @@ use super::{
     retention::Disk,
     state::State,
     ticker::Ticker,
+    tombstones::Tombstones,
 };
 use crate::{
     model::{Exemplar, Labels, Timestamp},
@@ -45,6 +46,13 @@ pub(super) struct Shared {
     pub damaged: Arc<Damaged>,
     /// Held while windows are sealed or a checkpoint is written: the outermost lock.
     pub upkeep: Mutex<()>,
+    /// Held for reading from before an append is applied until it is encoded; for writing by who needs a position of the
+    /// log that all that is applied lies before, and nothing that will be.
+    pub appends: RwLock<()>,
+    /// The file of tombstones may have one that is not in force.
+    pub unsettled: AtomicBool,
+    /// Series that the next sweep looks at: they may have nothing in memory any more.
+    pub forgettable: Mutex<Vec<SeriesId>>,
     /// Windows cannot be sealed and memory is full of them: nothing more is taken until they can.
     pub memory_full: AtomicBool,
     pub appended: AtomicU64,
@@ -82,6 +90,8 @@ impl TrustedTime {
 pub(super) struct Places {
     pub files: Vec<Arc<Block>>,
     pub sealing: Vec<FrozenWindow>,
+    /// In force for all files.
+    pub tombstones: Tombstones,
 }
 
 /// What the log's writer remembers between records. Used under the log's lock only.
@@ -279,6 +289,7 @@ impl Appendable for Tsdb {
             return Err(StoreError::Unsealed);
         }
         shared.disk.check()?;
+        let _applied_and_encoded = shared.appends.read();
         let now_ms = shared.now_ms();
         let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();

@@ -11,6 +11,7 @@ use super::{
     record, report,
     run::{Run, RunEnd},
     state::State,
+    tombstones::{self, DeletedRecords, Tombstones},
     version,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     stdx::vfs::Vfs,
     store::{SeriesId, StoreError, WriteBatch, kv, upkeep::Unserved},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::Path,
@@ -51,6 +52,9 @@ impl Tsdb {
             damaged.add(1);
         }
         let FoundBlocks { files, named_max, unserved } = open_blocks(&options, &blocks, &damaged)?;
+        let tombstones = load_tombstones(&options, &damaged);
+        files.iter().for_each(|block| block.cut(block.cuts_by(&tombstones)));
+        let deleted = DeletedRecords::new(tombstones.clone());
         damaged.add(count_missing(&options, &checkpoint, &files));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
@@ -60,6 +64,7 @@ impl Tsdb {
             damaged.add(1);
             Position::default()
         });
+        exemplars.remove(|series, at| deleted.has_exemplar(series, at, exemplars_through));
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let mut catalog = Catalog::new(options.series_max, seed);
@@ -68,9 +73,12 @@ impl Tsdb {
         let kept_from = checkpoint.kept_from;
         let mut replay =
             Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
+        replay.deleted = deleted;
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let durable = [replay.runs_through, state.durable_through(), exemplars_through];
-        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();
+        // What is appended from now on lies behind every tombstone.
+        let behind_tombstones = tombstones.position_max().map(|position| Position(position.0 + 1));
+        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).chain(behind_tombstones).max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options.directory)?;
@@ -87,11 +95,14 @@ impl Tsdb {
             head,
             log,
             encoder: Default::default(),
-            places: Places { files, sealing: Vec::new() }.into(),
+            places: Places { files, sealing: Vec::new(), tombstones }.into(),
             state,
             exemplars,
             damaged,
             upkeep: Mutex::default(),
+            appends: RwLock::default(),
+            unsettled: AtomicBool::new(false),
+            forgettable: Mutex::default(),
             memory_full: AtomicBool::new(false),
             appended: AtomicU64::new(0),
             trusted,
@@ -119,11 +130,10 @@ fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> R
         let path = directory.join(&name);
         if name.ends_with(".tmp") {
             let _ = options.vfs.remove(&path);
-        } else if let Some(stem) = name.strip_suffix(".block") {
+        } else if name.ends_with(".block") {
             // The position stands in the name too: a file that cannot be read today may be readable tomorrow, and then
             // must not claim to contain the records of today.
-            let named = stem.rsplit('-').nth(1).and_then(|through| u64::from_str_radix(through, 16).ok());
-            named_max = named_max.max(Position(named.unwrap_or_default()));
+            named_max = named_max.max(Block::sealed_through_of(&name).unwrap_or_default());
             match Block::open(&options.vfs, &path, damaged, options.clock.elapsed_ms()) {
                 Ok(block) => blocks.push(Arc::new(block)),
                 Err(error) => {
@@ -138,6 +148,18 @@ fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> R
     let (gone, kept): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(contained);
     gone.iter().for_each(|block| block.dropped.store(true, Ordering::Release));
     Ok(FoundBlocks { files: kept, named_max, unserved })
+}
+
+/// The tombstones. Where both copies are damaged, what was deleted and is still in files is seen again.
+fn load_tombstones(options: &Options, damaged: &Damaged) -> Tombstones {
+    let (tombstones, damaged_copy) = Tombstones::load(&*options.vfs, &options.directory);
+    if damaged_copy {
+        let path = options.directory.join(tombstones::NAMES[0]);
+        let is_lost = tombstones.len() == 0;
+        tracing::error!(path = %path.display(), is_lost, "A copy of the tombstones is damaged. Where both are lost, what was deleted may be there again: delete it once more.");
+        damaged.add(1);
+    }
+    tombstones
 }
 
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
@@ -188,6 +210,7 @@ struct Replay<'a> {
     exemplars_through: Position,
     /// Samples of a window in records before this are in its file.
     sealed: HashMap<Timestamp, Position>,
+    deleted: DeletedRecords,
     runs_through: Position,
     now_ms: i64,
     segment: Option<u64>,
@@ -222,6 +245,7 @@ impl<'a> Replay<'a> {
             exemplars,
             exemplars_through,
             sealed,
+            deleted: DeletedRecords::new(Tombstones::default()),
             runs_through,
             now_ms,
             segment: None,
@@ -272,7 +296,11 @@ impl<'a> Replay<'a> {
             record::EXEMPLARS if record.position < self.exemplars_through => Some(()),
             record::EXEMPLARS => exemplars::take_record(record.payload).map(|found| {
                 // What the file has already does not follow itself.
-                found.iter().for_each(|(series, exemplar)| _ = self.exemplars.push(series, exemplar));
+                for (series, exemplar) in &found {
+                    if !self.deleted.has_exemplar(series, exemplar.timestamp, record.position) {
+                        self.exemplars.push(series, exemplar);
+                    }
+                }
             }),
             _ => None,
         };
@@ -300,6 +328,10 @@ impl<'a> Replay<'a> {
         record::take_batch(payload, &self.layouts, &mut batch)?;
         if position < self.sealed_max() {
             self.drop_sealed(&mut batch, position);
+        }
+        if self.deleted.concerns(position) {
+            let catalog = self.head.catalog.read();
+            self.deleted.remove(&mut batch, position, &|id| catalog.labels(id).cloned());
         }
         for (id, _, _) in &batch.histograms {
             self.met(*id);

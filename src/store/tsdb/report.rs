@@ -7,10 +7,11 @@ use super::{
 };
 use crate::{
     model::METRIC_NAME,
+    stdx::cancel::Cancel,
     store::{
         LabelCount, Queryable, StoreError,
         upkeep::{
-            BlockReport, Compacted, CompactionReport, DamageReport, DiskReport, HeadReport, LogReport, MergeReport,
+            BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport, LogReport, MergeReport,
             NextDrop, RetentionReport, StorageReport, TopReport, Unserved, Upkeep, WindowReport,
         },
     },
@@ -54,6 +55,18 @@ impl Upkeep for Tsdb {
 
     fn compact(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
         Tsdb::compact(self, progress)
+    }
+
+    fn delete(&self, deletion: &Deletion) -> Result<(), StoreError> {
+        self.shared.delete(deletion)
+    }
+
+    fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError> {
+        self.shared.plan_delete(deletion, limit, cancel)
+    }
+
+    fn clean(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
+        Tsdb::clean(self, progress)
     }
 }
 

@@ -239,7 +239,7 @@ impl Shared {
 
     /// Has the files of blocks removed that are not served any more, once nobody reads them. The checkpoint forgets them
     /// first, so that the next start misses none.
-    fn let_go(&self, blocks: Vec<Arc<Block>>) {
+    pub fn let_go(&self, blocks: Vec<Arc<Block>>) {
         if blocks.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! Selections: series from head and files, merged by labels, each read from wherever its samples are.
 
 use super::{
-    block::{Block, ClockCache, Place, put_in_order},
+    block::{Block, ClockCache, Place, Weight, put_in_order},
     by_labels,
     engine::{Shared, Tsdb},
     head::{SharedPartition, sort_samples},
@@ -16,6 +16,7 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -30,7 +31,7 @@ enum Source {
 }
 
 /// What [`Queryable::select`] gives.
-struct Selection {
+pub(super) struct Selection {
     range: TimeRange,
     now_ms: i64,
     series: Vec<(Labels, Range<u32>)>,
@@ -76,6 +77,58 @@ impl SeriesSet for Selection {
     }
 }
 
+impl Selection {
+    pub fn all_labels(&self) -> impl Iterator<Item = &Labels> {
+        self.series.iter().map(|(labels, _)| labels)
+    }
+
+    /// What is stored of series `index` within the range; the files that have some of it are added to `files`.
+    pub fn weigh(&self, index: usize, files: &mut BTreeSet<PathBuf>) -> Weight {
+        let parts = &self.series[index].1;
+        let mut total = Weight::default();
+        for part in &self.parts[parts.start as usize..parts.end as usize] {
+            let weight = match *part {
+                Source::Head { partition, column } => {
+                    let held = self.partitions[partition as usize].lock();
+                    let (mut samples, mut runs) = (Samples::default(), Vec::new());
+                    held.columns[column as usize].read(held.window, &held.clocks, self.range, &mut samples, &mut runs);
+                    weigh_head(&samples, &runs, self.range, self.now_ms)
+                }
+                Source::File { file, series } => {
+                    let (file, clocks) = &self.files[file as usize];
+                    let weight = file.weigh_left(series, self.range, clocks);
+                    if !weight.is_nothing() && !files.contains(&file.path) {
+                        files.insert(file.path.clone());
+                    }
+                    weight
+                }
+                Source::Run(run) => weigh_head(&Samples::default(), &[run], self.range, self.now_ms),
+            };
+            total.add(&weight);
+        }
+        total
+    }
+}
+
+/// About what samples and runs in memory take there.
+fn weigh_head(samples: &Samples, runs: &[Run], range: TimeRange, now_ms: i64) -> Weight {
+    const SAMPLE_BYTES: usize = 2;
+    const HISTOGRAM_BYTES: usize = 512;
+    let mut runs = runs.to_vec();
+    runs.retain(|run| run.says_something(range, now_ms));
+    let times = samples.timestamps.iter().copied().chain(samples.histograms.iter().map(|sample| sample.timestamp));
+    let of_runs = runs.iter().flat_map(|run| [run.first.max(range.start()), run.until(now_ms).min(range.end())]);
+    let bytes = samples.timestamps.len() * SAMPLE_BYTES
+        + samples.histograms.len() * HISTOGRAM_BYTES
+        + runs.len() * size_of::<Run>();
+    Weight {
+        samples: samples.len() as u64,
+        runs: runs.len() as u64,
+        bytes: bytes as u64,
+        bounds: times.chain(of_runs).map(|at| (at, at)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+    }
+}
+
 /// Collects series and their parts before they are put in order.
 #[derive(Default)]
 struct Collector {
@@ -84,7 +137,7 @@ struct Collector {
 }
 
 impl Shared {
-    fn collect(&self, range: TimeRange, matchers: &[Matcher], cancel: &Cancel) -> Result<Selection, StoreError> {
+    pub fn collect(&self, range: TimeRange, matchers: &[Matcher], cancel: &Cancel) -> Result<Selection, StoreError> {
         let now_ms = self.now_ms();
         let mut collector = Collector::default();
         // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
@@ -222,7 +275,7 @@ impl Queryable for Tsdb {
         if matchers.is_empty() {
             names.extend(self.shared.head.catalog.read().postings.names().map(str::to_owned));
             for file in self.shared.files_in(range) {
-                names.extend(file.index().names().map(str::to_owned));
+                file.add_names(&mut names);
             }
         } else {
             let found = self.shared.collect(range, matchers, &Cancel::new())?;
@@ -242,7 +295,7 @@ impl Queryable for Tsdb {
         if matchers.is_empty() {
             values.extend(self.shared.head.catalog.read().postings.values(name).map(|(value, _)| value.to_owned()));
             for file in self.shared.files_in(range) {
-                values.extend(file.index().values(name).map(|(value, _)| value.to_owned()));
+                file.add_values(name, &mut values);
             }
         } else {
             let found = self.shared.collect(range, matchers, &Cancel::new())?;

@@ -5,11 +5,13 @@
 //! 2. [`seal`] gives it the frozen partitions of a window as they are; [`merge`] reads several blocks as a query would
 //!    and writes one in their place, its values packed by [`values`].
 //! 3. [`Block`] opens a file, finds series by matchers from its [`index`](lookup) alone and decodes what a range needs.
+//! 4. What was deleted is cut out when it is read ([`cuts`]), until a merge writes a block without it.
 //!
 //! `docs/formats/block.md` describes the bytes field by field, `docs/design/0003-blocks.md` says why.
 //! Invariant: a file appears under its name only when it is complete and synced; it is never changed.
 
 mod clocks;
+mod cuts;
 mod dictionary;
 mod draft;
 mod format;
@@ -26,6 +28,7 @@ mod values;
 mod version;
 mod writer;
 
+pub use cuts::{Cuts, Weight};
 pub use format::Footer;
 pub use merge::{MergeTarget, Progress, merge_blocks};
 pub use order::{Place, put_in_order};

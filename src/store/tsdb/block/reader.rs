@@ -2,6 +2,7 @@
 
 use super::{
     clocks::take_clock,
+    cuts::{Cuts, cut_runs, cut_samples},
     dictionary::{push_table, rebuild_postings, walk_labels},
     format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
     lookup::LabelIndex,
@@ -25,7 +26,7 @@ use crate::{
         },
     },
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 use std::{
     collections::BTreeSet,
@@ -47,6 +48,9 @@ pub struct Block {
     table: Option<Vec<u8>>,
     postings: Option<Vec<u8>>,
     vfs: Arc<dyn Vfs>,
+    /// What was deleted of it, and whether anything was: most blocks are read without asking for more.
+    pub(super) cuts: RwLock<Arc<Cuts>>,
+    pub(super) is_cut: AtomicBool,
     /// Series whose damage has been counted and logged: a dashboard would meet it every few seconds.
     reported: Mutex<BTreeSet<u32>>,
     /// Another block has its samples, or retention has dropped it: the file goes when the last reader does.
@@ -117,6 +121,8 @@ impl Block {
             table,
             postings,
             vfs: vfs.clone(),
+            cuts: RwLock::default(),
+            is_cut: AtomicBool::new(false),
             reported: Mutex::default(),
             dropped: AtomicBool::new(false),
             damaged: damaged.clone(),
@@ -180,14 +186,41 @@ impl Block {
         }
     }
 
+    /// What the name of a block's file says it was sealed through; `None` where it is no such name.
+    pub fn sealed_through_of(name: &str) -> Option<Position> {
+        let through = name.strip_suffix(".block")?.rsplit('-').nth(1)?;
+        u64::from_str_radix(through, 16).ok().map(Position)
+    }
+
     /// How many series there are; they are numbered from 0 in the order of their labels.
     pub fn series(&self) -> u32 {
         u32::try_from(self.footer.series.min(self.table().len::<SeriesEntry>() as u64)).unwrap_or(u32::MAX)
     }
 
-    /// Numbers of the series that pass all matchers.
+    /// Numbers of the series that pass all matchers and of which something is left.
     pub fn find(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        self.index().find(matchers)
+        let mut found = self.index().find(matchers);
+        let cuts = self.cuts();
+        if !cuts.is_empty() {
+            found -= cuts.gone();
+        }
+        found
+    }
+
+    /// Adds the label names of the series of which something is left.
+    pub fn add_names(&self, names: &mut BTreeSet<String>) {
+        let (index, cuts) = (self.index(), self.cuts());
+        let is_left = |name: &str| {
+            cuts.gone().is_empty() || index.values(name).any(|(_, entry)| !index.series_of(&entry).is_subset(cuts.gone()))
+        };
+        names.extend(index.names().filter(|name| is_left(name)).map(str::to_owned));
+    }
+
+    /// Adds the values that a label has in the series of which something is left.
+    pub fn add_values(&self, name: &str, values: &mut BTreeSet<String>) {
+        let (index, cuts) = (self.index(), self.cuts());
+        let is_left = |entry: &ValueEntry| cuts.gone().is_empty() || !index.series_of(entry).is_subset(cuts.gone());
+        values.extend(index.values(name).filter(|(_, entry)| is_left(entry)).map(|(value, _)| value.to_owned()));
     }
 
     pub fn labels(&self, series: u32) -> Option<Labels> {
@@ -206,6 +239,12 @@ impl Block {
     fn record(&self, series: u32) -> Option<&[u8]> {
         let entry: SeriesEntry = self.table().get(series as usize)?;
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
+    }
+
+    /// The head of a series' record and the bytes from its bodies on; `None` where it is damaged.
+    pub(super) fn head(&self, series: u32) -> Option<(SeriesHead, &[u8])> {
+        let mut bodies = self.record(series)?;
+        Some((take_record(&mut bodies)?, bodies))
     }
 
     /// Bytes from a series' record to the next: what it takes of the data, told by the table alone.
@@ -236,7 +275,7 @@ impl Block {
         Table(self.part(Part::Clocks)).len::<ClockEntry>()
     }
 
-    fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
+    pub(super) fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
         let decode = || {
             let entry: ClockEntry = Table(self.part(Part::Clocks)).get(number as usize)?;
             let ticks = take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)?;
@@ -251,9 +290,18 @@ impl Block {
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
     pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
+        let cuts = self.is_cut.load(Ordering::Acquire).then(|| self.cuts());
+        if cuts.as_ref().is_some_and(|cuts| cuts.has_all_of(series)) {
+            return;
+        }
+        let (floats, histograms, ended) = (samples.timestamps.len(), samples.histograms.len(), runs.len());
         if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
             self.damaged.add(1);
             tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
+        }
+        if let Some(ranges) = cuts.and_then(|cuts| cuts.of(series)) {
+            cut_samples(samples, floats, histograms, &ranges);
+            cut_runs(runs, ended, &ranges);
         }
     }
 
@@ -266,8 +314,8 @@ impl Block {
         samples: &mut Samples,
         runs: &mut Vec<Run>,
     ) -> Option<()> {
-        let mut bodies = self.record(series)?;
-        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = take_record(&mut bodies)?;
+        let (head, mut bodies) = self.head(series)?;
+        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = head;
         let mut whole = Some(());
         for chunk in &chunks {
             let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;

@@ -1,0 +1,1 @@
+//! Deleting, through restarts, merges, failing disks and power cuts.
