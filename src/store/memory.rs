@@ -2,8 +2,9 @@
 //! compared with, and what tests of other rooms run on.
 
 use super::{
-    Appendable, Compacted, Conflict, DeletePlan, Deletion, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange,
-    SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree, Upkeep, WriteBatch,
+    Appendable, Compacted, Conflict, DeletePlan, Deletion, Hints, LabelCount, Outcome, Queryable, Refusal,
+    RefusalReason, RunChange, SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree,
+    Upkeep, WriteBatch,
     backup::{Snapshot, SnapshotSource},
     tsdb::block::Progress,
 };

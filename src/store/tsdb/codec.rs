@@ -109,6 +109,7 @@ pub fn push_run(out: &mut Vec<u8>, run: &Run) {
         RunEnd::Open => (0, None),
         RunEnd::Last(at) => (1, Some(at)),
         RunEnd::StaleAt(at) => (2, Some(at)),
+        RunEnd::Continued(at) => (3, Some(at)),
     };
     let began = (run.began != run.first).then_some(run.began);
     out.push(end | if began.is_some() { BEGAN } else { 0 });
@@ -124,6 +125,7 @@ pub fn take_run(input: &mut &[u8]) -> Option<Run> {
         0 => RunEnd::Open,
         1 => RunEnd::Last(take_varint_signed(input)?),
         2 => RunEnd::StaleAt(take_varint_signed(input)?),
+        3 => RunEnd::Continued(take_varint_signed(input)?),
         _ => return None,
     };
     (step_ms > 0).then_some(Run { value, first, began, step_ms, end })

@@ -94,8 +94,9 @@ impl Shared {
         if !has_any {
             return Ok(taken.series);
         }
-        // A run that was split is told by the checkpoint alone.
-        self.checkpoint_in_turn()?;
+        // A run that was split is told by the checkpoint alone. Its exemplars are still those from before: with this
+        // position the tombstone speaks of them, and later ones are in the log.
+        self.checkpoint_in_turn(taken.position)?;
         self.save_tombstones(&tombstones, &before)?;
         let mut places = self.places.write();
         blocks.iter().zip(cuts).for_each(|(block, cuts)| block.cut(cuts));

@@ -260,11 +260,12 @@ impl Shared {
     /// Writes down what only memory knows, then gives up the log segments that nobody needs.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let _turn = self.upkeep.lock();
-        self.checkpoint_in_turn()
+        self.checkpoint_in_turn(self.log.end())
     }
 
-    /// The same for who holds the turn of upkeep.
-    pub fn checkpoint_in_turn(&self) -> Result<(), StoreError> {
+    /// The same for who holds the turn of upkeep. The file of exemplars will say that it has those before
+    /// `exemplars_through`.
+    pub fn checkpoint_in_turn(&self, exemplars_through: Position) -> Result<(), StoreError> {
         let needed = self.needed_from(&self.places.read());
         let (runs_through, mut runs) = {
             let open = self.head.open_runs();
@@ -283,7 +284,7 @@ impl Shared {
         let sealed = self.places.read().files.iter().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
         let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
         // Before the checkpoint: where there is one, there are exemplars beside it.
-        self.exemplars.save(&*self.options.vfs, &self.options.directory, self.log.end())?;
+        self.exemplars.save(&*self.options.vfs, &self.options.directory, exemplars_through)?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)

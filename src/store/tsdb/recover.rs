@@ -64,7 +64,8 @@ impl Tsdb {
             damaged.add(1);
             Position::default()
         });
-        exemplars.remove(|series, at| deleted.has_exemplar(series, at, exemplars_through));
+        let newest_in_file = Position(exemplars_through.0.saturating_sub(1));
+        exemplars.remove(|series, at| deleted.has_exemplar(series, at, newest_in_file));
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let mut catalog = Catalog::new(options.series_max, seed);

@@ -11,8 +11,9 @@ use crate::{
     store::{
         LabelCount, Queryable, StoreError,
         upkeep::{
-            BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport, LogReport, MergeReport,
-            NextDrop, RetentionReport, StorageReport, TopReport, Unserved, Upkeep, WindowReport,
+            BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport,
+            LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TopReport, Unserved, Upkeep,
+            WindowReport,
         },
     },
 };

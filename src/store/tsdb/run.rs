@@ -22,6 +22,8 @@ pub enum RunEnd {
     Last(Timestamp),
     /// Points before this, and the staleness marker at it.
     StaleAt(Timestamp),
+    /// Points up to here, inclusive; the rest of the run is kept, or was deleted, apart from it.
+    Continued(Timestamp),
 }
 
 impl Run {
@@ -34,7 +36,7 @@ impl Run {
     pub fn until(&self, now: Timestamp) -> Timestamp {
         match self.end {
             RunEnd::Open => now.max(self.first),
-            RunEnd::Last(at) | RunEnd::StaleAt(at) => at,
+            RunEnd::Last(at) | RunEnd::StaleAt(at) | RunEnd::Continued(at) => at,
         }
     }
 
@@ -67,7 +69,7 @@ impl Run {
     /// one of the two would have no point.
     pub fn split(&self, at: Timestamp) -> Option<(Run, Run)> {
         let (last, first) = (self.point_until(at)?, self.point_after(at)?);
-        Some((Run { end: RunEnd::Last(last), ..*self }, Run { first, ..*self }))
+        Some((Run { end: RunEnd::Continued(last), ..*self }, Run { first, ..*self }))
     }
 
     /// Appends to `pieces` what is left of a run that ended where `ranges`, in order of time and apart, are cut out.
@@ -80,7 +82,7 @@ impl Run {
             // Points only: a marker is the last that a run has, and this one has it in the range or behind.
             let before = range.start().checked_sub(1);
             if let Some(last) = before.and_then(|at| left.point_until(at.min(left.last_point()))) {
-                pieces.push(Run { end: RunEnd::Last(last), ..left });
+                pieces.push(Run { end: RunEnd::Continued(last), ..left });
             }
             let after = left.point_after(range.end()).filter(|at| *at <= left.last_point());
             left = match (after, left.end) {
@@ -97,18 +99,14 @@ impl Run {
     fn last_point(&self) -> Timestamp {
         match self.end {
             RunEnd::Open => i64::MAX,
-            RunEnd::Last(at) => at,
+            RunEnd::Last(at) | RunEnd::Continued(at) => at,
             RunEnd::StaleAt(at) => at.saturating_sub(1),
         }
     }
 
     /// Appends the points within `range` as a scrape every `step_ms` would have left them.
     pub fn read(&self, range: TimeRange, now: Timestamp, samples: &mut Samples) {
-        let last = match self.end {
-            RunEnd::Open => now,
-            RunEnd::Last(at) => at,
-            RunEnd::StaleAt(at) => at.saturating_sub(1),
-        };
+        let last = if self.end == RunEnd::Open { now } else { self.last_point() };
         // Wide numbers: a first point at one end of time and a step of ages must neither overflow nor bend the grid.
         let (first, step) = (i128::from(self.first), i128::from(self.step_ms.max(1)));
         let skipped = (i128::from(range.start()) - first).max(0);
@@ -131,7 +129,8 @@ pub fn put_runs_in_order(runs: &mut Vec<Run>) {
     runs.sort_by_key(|run| (run.began, run.first, run.until(i64::MAX), run.end == RunEnd::Open));
     runs.dedup_by(|next, kept| {
         let same = next.first == kept.first && next.value.to_bits() == kept.value.to_bits();
-        same && next.step_ms == kept.step_ms && (next.end == kept.end || next.end == RunEnd::Open)
+        let is_piece = matches!(kept.end, RunEnd::Continued(_));
+        same && next.step_ms == kept.step_ms && (next.end == kept.end || next.end == RunEnd::Open && !is_piece)
     });
 }
 

@@ -347,7 +347,7 @@ proptest! {
 }
 
 impl Bench {
-    fn clock_now(&self) -> i64 {
+    pub fn clock_now(&self) -> i64 {
         use crate::stdx::clock::Clock;
         self.clock.now_ms()
     }

@@ -206,7 +206,12 @@ impl DeletedRecords {
 
     /// Removes from a batch of a record at `position` what is deleted. Runs need no look: the checkpoint that was written
     /// before the tombstone has them.
-    pub fn remove(&mut self, batch: &mut WriteBatch, position: Position, labels_of: &dyn Fn(SeriesId) -> Option<Labels>) {
+    pub fn remove(
+        &mut self,
+        batch: &mut WriteBatch,
+        position: Position,
+        labels_of: &dyn Fn(SeriesId) -> Option<Labels>,
+    ) {
         let mut kept = 0;
         for at in 0..batch.series.len() {
             let (id, time) = (batch.series[at], batch.timestamps[at]);

@@ -274,7 +274,10 @@ impl Block {
                 let (start, end) = (start.max(from), end.min(to));
                 if start < end {
                     within += u64::from(end - start);
-                    [start, end - 1].into_iter().filter_map(|at| clock.get(at as usize)).for_each(|at| weight.meet(time(at)));
+                    [start, end - 1]
+                        .into_iter()
+                        .filter_map(|at| clock.get(at as usize))
+                        .for_each(|at| weight.meet(time(at)));
                 }
             });
             weight.samples += within;

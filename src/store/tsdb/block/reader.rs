@@ -211,7 +211,8 @@ impl Block {
     pub fn add_names(&self, names: &mut BTreeSet<String>) {
         let (index, cuts) = (self.index(), self.cuts());
         let is_left = |name: &str| {
-            cuts.gone().is_empty() || index.values(name).any(|(_, entry)| !index.series_of(&entry).is_subset(cuts.gone()))
+            cuts.gone().is_empty()
+                || index.values(name).any(|(_, entry)| !index.series_of(&entry).is_subset(cuts.gone()))
         };
         names.extend(index.names().filter(|name| is_left(name)).map(str::to_owned));
     }
