@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! 1. [`arguments`] is what may be written, with its help.
-//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`backup`] or [`restore`] and turns what goes
+//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`delete`], [`backup`] or [`restore`] and turns what goes
 //!    wrong into a text and an exit code.
 //! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
 
@@ -9,6 +9,7 @@ mod arguments;
 mod backup;
 mod client;
 mod config;
+mod delete;
 mod dispatch;
 mod query;
 mod restore;

@@ -48,8 +48,8 @@ pub enum StoreError {
     )]
     NoRoom { needed_bytes: u64, free_bytes: u64 },
     #[error(
-        "{limit} deletions are still on disk, which is as many as are kept: have them cleaned (`observatory delete \
-         --clean`, or POST /api/v1/admin/tsdb/clean_tombstones), then delete again"
+        "{limit} deletions are still on disk, which is as many as are kept: have their blocks written again \
+         (`observatory storage compact`, or POST /api/v1/admin/tsdb/clean_tombstones), then delete again"
     )]
     TombstoneLimit { limit: usize },
     #[error("a deletion of {count} {what} is above the limit of {limit}; delete in several requests")]

@@ -89,7 +89,8 @@ impl Task {
 }
 
 impl Tsdb {
-    /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, and waits for it. `progress` tells how far it is
+    /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, writes the rest again of
+    /// which something was deleted, and waits for it. `progress` tells how far it is
     /// and can end it early; nothing is lost then, and the next call goes on.
     pub fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         let shared = &*self.shared;
@@ -105,8 +106,8 @@ impl Tsdb {
             shared.check_room(task.bytes())?;
             done.merges += u64::from(shared.merge(&task, progress)?);
         }
-        done.bytes_after = bytes();
-        Ok(done)
+        let cleaned = shared.clean(progress)?;
+        Ok(Compacted { merges: done.merges + cleaned.merges, bytes_after: bytes(), ..done })
     }
 }
 

@@ -209,7 +209,7 @@ impl Shared {
         Ok(others.map(|name| Block::sealed_through_of(name).unwrap_or_default()).min())
     }
 
-    fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
+    pub fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         self.settle_tombstones()?;
         self.retry_sealing().1?;
         let bytes = || self.places.read().files.iter().map(|block| block.file_bytes()).sum();
