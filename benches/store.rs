@@ -1,13 +1,18 @@
 //! What the engine spends on a load like that of many node_exporters: CPU, bytes in memory, bytes on disk, seconds to
 //! open. Prints figures; run with the names of those wanted, all by default:
 //!
-//! `cargo bench --bench store -- append head disk constant million month scan`
+//! `cargo bench --bench store -- append head disk constant million month scan tiers`
 
 use beast_observatory::{
-    model::{Labels, MatchOp, Matcher, Samples, TimeRange},
+    model::{Labels, METRIC_NAME, MatchOp, Matcher, Samples, TimeRange},
+    stdx::vfs::{RealVfs, Vfs},
     store::{
         Appendable, Hints, Queryable, SeriesId, WriteBatch,
-        tsdb::{Options, Tsdb},
+        tsdb::{
+            Options, Tsdb,
+            block::{Block, Damaged, MergeTarget, Progress},
+            tier::{MetricKind, Reading, Shape, TierTarget, build_tiers, read_tier},
+        },
     },
 };
 use std::{
@@ -22,7 +27,7 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let all: [(&str, fn()); 7] = [
+    let all: [(&str, fn()); 8] = [
         ("append", append),
         ("head", head),
         ("disk", disk),
@@ -30,6 +35,7 @@ fn main() {
         ("million", million),
         ("month", month),
         ("scan", scan),
+        ("tiers", tiers),
     ];
     for (name, measure) in all {
         if wanted.is_empty() || wanted.iter().any(|other| other == name) {
@@ -292,4 +298,67 @@ fn scan() {
         println!("scan: select {:.1} ms, all {:.1} ms", found.as_secs_f64() * 1e3, start.elapsed().as_secs_f64() * 1e3);
     }
     println!("scan: {:.2} ns a sample and thread", best.as_secs_f64() * 2e9 / 57.6e6);
+}
+
+/// Buckets of 5 m and 1 h of five days of 1,000 series: what making them costs, what they take, and how long a year of
+/// 100 of them takes to read.
+fn tiers() {
+    let directory = scratch();
+    let (instances, days) = (2, 5);
+    // A stretch begins at a multiple of its length.
+    let end = last_day_end_ms() / (days * DAY_MS) * days * DAY_MS;
+    let store = open(directory.path());
+    fill(&store, 2, instances, INSTANCE_SERIES, days * 5_760, STEP_MS, end);
+    store.compact(&Arc::default()).expect("compacted");
+    drop(store);
+    let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+    let open_block = |path: &Path| Arc::new(Block::open(&vfs, path, &Arc::new(Damaged::default()), 0).expect("open"));
+    let files = std::fs::read_dir(directory.path().join("blocks")).expect("a directory").flatten();
+    let raw: Vec<Arc<Block>> = files.map(|file| open_block(&file.path())).collect();
+    let start = end - days * DAY_MS;
+    let target = MergeTarget { start, span_ms: days * DAY_MS };
+    let targets = [300_000, 3_600_000].map(|resolution_ms: i64| {
+        let directory = directory.path().join(resolution_ms.to_string());
+        std::fs::create_dir(&directory).expect("a directory");
+        TierTarget { directory, resolution_ms, old: None, cleaned: Default::default() }
+    });
+    // As metadata would tell, see `Source::scrape`.
+    let kind_of = |labels: &Labels| {
+        let number = labels.get(METRIC_NAME).and_then(|name| name.get(13..16)?.parse::<u32>().ok());
+        if number.is_some_and(|number| number % 10 <= 3) { MetricKind::Counter } else { MetricKind::Gauge }
+    };
+    let before = cpu_s();
+    let progress = Progress::default();
+    let built = build_tiers(&*vfs, &raw, target, &targets, 1, &kind_of, &|_| true, &progress).expect("built");
+    let series = (instances * INSTANCE_SERIES) as f64;
+    let samples: u64 = raw.iter().map(|block| block.footer.samples).sum();
+    println!("tiers: {:.3} CPU s per million samples, both", (cpu_s() - before) / (samples as f64 / 1e6));
+    let tiers: Vec<Arc<Block>> = built.iter().flatten().map(|path| open_block(path)).collect();
+    for (tier, TierTarget { resolution_ms, .. }) in tiers.iter().zip(&targets) {
+        let buckets = (days * DAY_MS / resolution_ms) as f64;
+        let bytes = tier.file_bytes() as f64 / series / buckets;
+        println!("tiers: {bytes:.2} bytes a bucket and series of {} s", resolution_ms / 1000);
+    }
+    for shape in [Shape::Instant, Shape::Ends, Shape::Sums] {
+        let reading = Reading { shape, aligned: true, first_ms: start, step_ms: 3_600_000, lookback_ms: 300_000 };
+        let (mut points, begun) = (0, Instant::now());
+        for _ in 0..365 / days {
+            let clocks = tiers[1].clock_cache();
+            for series in 0..100 {
+                let (mut samples, mut runs) = (Samples::default(), Vec::new());
+                read_tier(
+                    &tiers[1],
+                    series * 10,
+                    TimeRange::ALL,
+                    3_600_000,
+                    &reading,
+                    &clocks,
+                    &mut samples,
+                    &mut runs,
+                );
+                points += samples.len();
+            }
+        }
+        println!("tiers: {:.1} ms for {points} points as {shape:?}", begun.elapsed().as_secs_f64() * 1e3);
+    }
 }

@@ -96,6 +96,7 @@ pub fn register_upkeep(metrics: &Metrics, store: &Arc<Tsdb>) {
     metrics.readings(move || {
         let report = store.upgrade().and_then(|store| store.storage(0).ok()).unwrap_or_default();
         let mut readings = retention_readings(&report);
+        readings.extend(tier_readings(&report));
         readings.extend(disk_readings(&report));
         readings
     });
@@ -146,6 +147,36 @@ fn retention_readings(report: &StorageReport) -> Vec<Reading> {
             "observatory_store_compaction_postponed",
             "Whether merging waits for free disk.",
             f64::from(u8::from(report.compaction.postponed)),
+        ),
+    ]
+}
+
+fn tier_readings(report: &StorageReport) -> Vec<Reading> {
+    let tiers = &report.tiers;
+    vec![
+        Reading::gauge(
+            "observatory_store_tier_files",
+            "Files of buckets.",
+            tiers.iter().map(|tier| tier.files).sum::<u64>() as f64,
+        ),
+        Reading::gauge(
+            "observatory_store_tier_bytes",
+            "Bytes of all files of buckets.",
+            tiers.iter().map(|tier| tier.bytes).sum::<u64>() as f64,
+        ),
+        Reading::gauge(
+            "observatory_store_tier_lag_seconds",
+            "How far back samples reach that a tier does not have yet.",
+            tiers
+                .iter()
+                .filter_map(|tier| tier.lacks_from_ms)
+                .min()
+                .map_or(0.0, |from_ms| report.now_ms.saturating_sub(from_ms).max(0) as f64 / 1000.0),
+        ),
+        Reading::counter(
+            "observatory_store_tiers_built_total",
+            "Stretches of time of which buckets were built, again or for the first time.",
+            report.compaction.tiers_built as f64,
         ),
     ]
 }

@@ -7,7 +7,8 @@
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
 //! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
 //!    [`backup`] writes backups by itself, now and then.
-//! 6. [`metrics`] shows what rooms count under the names dashboards know.
+//! 6. [`kinds`] tells the store what senders said of metrics. [`metrics`] shows what rooms count under the names dashboards
+//!    know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
 
@@ -15,6 +16,7 @@ mod backup;
 mod directory;
 mod error;
 mod host;
+mod kinds;
 mod known;
 mod listener;
 mod metrics;

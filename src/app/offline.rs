@@ -1,9 +1,9 @@
 //! The store of a data directory without a server, for tools.
 
-use super::directory::DataDirectory;
+use super::{directory::DataDirectory, kinds::tier_options};
 use crate::{
     config::Config,
-    store::tsdb::{Options, Tsdb},
+    store::tsdb::{Options, TierOptions, Tsdb},
 };
 use anyhow::{Context, anyhow};
 use std::{path::Path, sync::Arc};
@@ -32,10 +32,21 @@ impl Offline {
             .context("one process at a time opens a store; ask a running server with --url, without --data-dir")?;
         let mut options = Options { drops_blocks: false, series_max: u64::MAX, ..Options::new(directory.path()) };
         options.retention_ms = config.map_or(RETENTION_UNKNOWN_MS, |config| config.retention_ms);
+        options.tiers = config.map_or_else(|| tiers_there(path), tier_options);
         if let Some(config) = config {
             (options.bytes_max, options.disk_percent_max) = (config.bytes_max, config.disk_percent_max);
         }
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", path.display()))?;
         Ok(Offline { store: Arc::new(store), _directory: directory })
     }
+}
+
+/// The tiers that a directory has files of, from finest to coarsest, to be kept as long as everything else.
+fn tiers_there(path: &Path) -> Vec<TierOptions> {
+    let names = std::fs::read_dir(path.join("tiers")).into_iter().flatten().flatten();
+    let resolutions = names.filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok());
+    let mut resolutions: Vec<i64> = resolutions.filter(|resolution_ms| *resolution_ms > 0).collect();
+    resolutions.sort_unstable();
+    let tier = |resolution_ms| TierOptions { resolution_ms, retention_ms: RETENTION_UNKNOWN_MS };
+    resolutions.into_iter().map(tier).collect()
 }

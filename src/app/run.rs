@@ -5,6 +5,7 @@ use super::{
     backup::{BackupMetrics, Backups},
     directory::DataDirectory,
     host::HostWatch,
+    kinds::{Kinds, tier_options},
     known, listener, metrics, overload,
     reload::{Origin, Reloadable, Reloader},
 };
@@ -14,7 +15,7 @@ use crate::{
         server::{Server, ServerMetrics, Timeouts},
         service,
     },
-    config::{Config, External, Feature, Overrides},
+    config::{Config, External, Feature, Overrides, Tier},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
     promql::{
@@ -216,8 +217,11 @@ impl Rooms {
     fn open(config: &Config, directory: &DataDirectory, clock: Arc<dyn Clock>, own: Metrics) -> anyhow::Result<Rooms> {
         let defaults = Options::new(directory.path());
         let budget = overload::budget(config.memory_bytes_max);
+        let kinds = Kinds::default();
         let options = Options {
             retention_ms: config.retention_ms,
+            tiers: tier_options(config),
+            kind_of: kinds.of_store(),
             bytes_max: config.bytes_max,
             disk_percent_max: config.disk_percent_max,
             series_max: overload::series_max(config.series_max, budget),
@@ -233,6 +237,7 @@ impl Rooms {
         let ingest_config =
             IngestConfig { series_per_token_max: config.limits.series_per_token_max, ..IngestConfig::default() };
         let ingest = Ingest::new(store.clone(), clock.clone(), ingest_config);
+        kinds.learn_from(&ingest);
         let jobs = Jobs::open(store.clone(), clock.clone());
         jobs.register_compaction(store.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
@@ -368,7 +373,9 @@ fn greet(config: &Config, directory: &DataDirectory, address: SocketAddr) {
         println!("  outside  {}/", external.url());
     }
     println!("  data     {}", directory.path().display());
-    println!("  kept     {}", crate::model::time::format_duration_ms(config.retention_ms));
+    let duration = crate::model::time::format_duration_ms;
+    let tier = |tier: &Tier| format!(", {} buckets {}", duration(tier.resolution_ms), duration(tier.retention_ms));
+    println!("  kept     {}{}", duration(config.retention_ms), config.tiers.iter().map(tier).collect::<String>());
     if let Some(other) = known::remember(directory.path(), directory.was_new()) {
         tracing::warn!(
             "This data directory is new, and there is another one in {}. To go on with that one: --data {}",

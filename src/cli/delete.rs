@@ -110,9 +110,13 @@ fn text(plan: &DeletePlan) -> String {
         0 => String::new(),
         runs => format!(", {}", count(runs, "value that holds", "values that hold")),
     };
+    let buckets = match plan.buckets {
+        0 => String::new(),
+        buckets => format!(", {}", count(buckets, "bucket", "buckets")),
+    };
     let _ = write!(
         out,
-        "{}: {}{runs}, from {} to {}, about {} in {}",
+        "{}: {}{buckets}{runs}, from {} to {}, about {} in {}",
         count(plan.series, "series", "series"),
         count(plan.samples, "sample", "samples"),
         stamp(oldest),
@@ -146,6 +150,7 @@ mod tests {
         let plan = DeletePlan {
             series: 3,
             samples: 1,
+            buckets: 0,
             runs: 1,
             oldest_ms: Some(0),
             newest_ms: Some(60_000),

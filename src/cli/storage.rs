@@ -102,7 +102,8 @@ fn compact_offline(data: &Path, place: &ConfiguredPlace) -> Result<(), Failure> 
     let done = done.map_err(|_| Failure::failed("the compaction panicked; please report this"))?;
     let done = done.map_err(|error| Failure::failed(error.to_string()))?;
     let (before, after) = (format_bytes(done.bytes_before), format_bytes(done.bytes_after));
-    print(&format!("{} merges, {before} before and {after} after\n", done.merges))
+    let (merges, tiers) = (done.merges, done.tiers);
+    print(&format!("{merges} merges, {tiers} stretches built into tiers, {before} before and {after} after\n"))
 }
 
 /// A line that fills up, where somebody is watching.

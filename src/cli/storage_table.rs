@@ -27,6 +27,7 @@ fn summary(out: &mut String, report: &StorageReport) -> std::fmt::Result {
     let count = report.blocks.len();
     writeln!(out, "data        {}", report.directory)?;
     writeln!(out, "blocks      {count}, {}, {samples} samples, {each:.2} bytes each", format_bytes(bytes))?;
+    tiers(out, report)?;
     let head = &report.head;
     let held: u64 = head.windows.iter().map(|window| window.bytes).sum();
     let (windows, series) = (head.windows.len(), head.series);
@@ -58,8 +59,25 @@ fn summary(out: &mut String, report: &StorageReport) -> std::fmt::Result {
         None if compaction.postponed => ", waiting for free disk".to_owned(),
         None => String::new(),
     };
-    let (merges, failures) = (compaction.merges, compaction.failures);
-    writeln!(out, "compaction  {merges} merges, {failures} failed, {written} written since the start{running}")
+    let (merges, failures, tiers) = (compaction.merges, compaction.failures, compaction.tiers_built);
+    writeln!(
+        out,
+        "compaction  {merges} merges, {tiers} stretches built into tiers, {failures} failed, {written} written since the start{running}"
+    )
+}
+
+fn tiers(out: &mut String, report: &StorageReport) -> std::fmt::Result {
+    for tier in &report.tiers {
+        let (resolution, kept) = (format_duration_ms(tier.resolution_ms), format_duration_ms(tier.time_ms));
+        let (files, bytes, values) = (tier.files, format_bytes(tier.bytes), tier.values);
+        let from = tier.oldest_ms.map_or_else(String::new, |oldest_ms| format!(", from {}", moment(oldest_ms)));
+        write!(out, "tier {resolution:6} {files} files, {bytes}, {values} values{from}, kept {kept}")?;
+        match tier.lacks_from_ms {
+            Some(next_ms) => writeln!(out, "; next is what begins on {}", moment(next_ms))?,
+            None => writeln!(out)?,
+        }
+    }
+    Ok(())
 }
 
 fn retention(out: &mut String, report: &StorageReport) -> std::fmt::Result {
@@ -199,6 +217,16 @@ mod tests {
             touched_ms: 20 * DAY_MS - 5_000,
         });
         report.retention.time_ms = 30 * DAY_MS;
+        report.tiers.push(crate::store::upkeep::TierReport {
+            resolution_ms: 300_000,
+            time_ms: 120 * DAY_MS,
+            files: 3,
+            bytes: 4096,
+            values: 100,
+            oldest_ms: Some(5 * DAY_MS),
+            newest_ms: Some(15 * DAY_MS),
+            lacks_from_ms: Some(15 * DAY_MS),
+        });
         report.retention.next = Some(NextDrop {
             oldest_ms: 18 * DAY_MS,
             newest_ms: 19 * DAY_MS,
@@ -218,12 +246,13 @@ mod tests {
         insta::assert_snapshot!(super::print(&report), @"
         data        /data
         blocks      1, 1.5 KiB, 2048 samples, 0.75 bytes each
+        tier 5m     3 files, 4 KiB, 100 values, from 1970-01-06 00:00, kept 120d; next is what begins on 1970-01-16 00:00
         memory      0 series, 1 windows, 2 KiB
         log         0 B in 0 segments, 0 spare
         disk        0 B free of 0 B, 0 B are kept free
         retention   30d; 0 B used of no limit
                     next: 1970-01-19 00:00 to 1970-01-20 00:00, 1.5 KiB, goes on 1970-02-19 00:00, or 1 GiB from now
-        compaction  0 merges, 0 failed, 0 B written since the start
+        compaction  0 merges, 0 stretches built into tiers, 0 failed, 0 B written since the start
 
         BLOCK FROM        TO (UTC)          LEVEL  SERIES  SAMPLES  SIZE     BYTES/SAMPLE  FILE
         1970-01-19 00:00  1970-01-20 00:00  2      10      2048     1.5 KiB  0.75          a.block

@@ -21,7 +21,7 @@ pub fn check(node: &Node, shape: Shape, path: &str, problems: &mut Problems) {
             }
             true
         }
-        (Shape::List(element), Value::List(nodes)) => {
+        (Shape::List(element) | Shape::ListOrNone(element), Value::List(nodes)) => {
             check_elements(nodes, *element, path, problems);
             true
         }
@@ -84,6 +84,7 @@ fn check_scalar(text: &str, shape: Shape, line: u64, path: &str, problems: &mut 
             parse_duration_ms(text).is_err().then(|| "expected a duration such as 15s or 1h30m".to_owned())
         }
         Shape::Size => parse_size(text).is_none().then(|| "expected a size such as 16MiB".to_owned()),
+        Shape::ListOrNone(_) if text == "none" => return,
         Shape::OneOf(known) if known.contains(&text) => return,
         Shape::OneOf(known) => {
             let message = format!("`{text}` is none of {}", known.join(", "));
@@ -92,6 +93,7 @@ fn check_scalar(text: &str, shape: Shape, line: u64, path: &str, problems: &mut 
                 None => problems.error(path, line, message),
             };
         }
+        Shape::ListOrNone(_) => Some(format!("expected {}", describe(shape))),
         Shape::Texts | Shape::List(_) => Some(format!("expected {}: write `- {text}`", describe(shape))),
         Shape::Map(_) | Shape::TextMap => Some(format!("expected {}", describe(shape))),
     };
@@ -134,6 +136,7 @@ fn describe(shape: Shape) -> &'static str {
         Shape::Size => "a size such as 16MiB",
         Shape::OneOf(_) => "one of a few words",
         Shape::Texts | Shape::List(_) => "a list",
+        Shape::ListOrNone(_) => "a list, or none",
         Shape::TextMap | Shape::Map(_) => "keys and values",
     }
 }

@@ -4,7 +4,8 @@
 //! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
 //!    known ones that do nothing yet are warnings.
 //! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its
-//!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere.
+//!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere,
+//!    [`tiers`] what is kept when samples go.
 //! 4. [`overrides`] puts the command line before the file, and tells what a reload cannot change.
 //! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force,
 //!    [`redact`] what was written.
@@ -22,6 +23,7 @@ mod resolve;
 mod schema;
 mod scrape;
 mod show;
+mod tiers;
 mod tree;
 mod web;
 
@@ -32,4 +34,5 @@ pub use overrides::{Overrides, restart_keys};
 pub use problem::{Problem, Problems};
 pub use resolve::{Config, Feature, Hosts, Limits, Token, parse_listen, parse_retention};
 pub use scrape::ScrapeJobs;
+pub use tiers::Tier;
 pub use web::{External, Web, parse_external_url, parse_route_prefix};

@@ -2,6 +2,7 @@
 
 use super::{
     resolve::{Config, Token},
+    tiers,
     web::{External, Web},
 };
 use std::{net::SocketAddr, path::PathBuf};
@@ -26,7 +27,10 @@ impl Overrides {
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
-        config.retention_ms = self.retention_ms.unwrap_or(config.retention_ms);
+        if let Some(retention_ms) = self.retention_ms {
+            config.retention_ms = retention_ms;
+            config.tiers = tiers::of_use(std::mem::take(&mut config.tiers), retention_ms);
+        }
         config.bytes_max = self.bytes_max.unwrap_or(config.bytes_max);
         let Web { external, route_prefix } = &mut config.web;
         if self.external.is_some() {
@@ -52,6 +56,7 @@ pub fn restart_keys(running: &Config, read: &Config) -> Vec<&'static str> {
         ("web.external_url", running.web.external != read.web.external),
         ("web.route_prefix", running.web.prefix() != read.web.prefix()),
         ("storage.retention", running.retention_ms != read.retention_ms),
+        ("storage.tiers", running.tiers != read.tiers),
         ("storage.max_bytes", running.bytes_max != read.bytes_max),
         ("storage.max_disk_percent", running.disk_percent_max != read.disk_percent_max),
         ("storage.memory_max", running.memory_bytes_max != read.memory_bytes_max),
@@ -98,7 +103,7 @@ mod tests {
              query_lookback_delta: 1m}}\nfeatures: [promql-delayed-name-removal]\n"
         );
         let keys = restart_keys(&Config::empty(), &config(&text));
-        assert_eq!(keys.join(" ").split(' ').count(), 13, "{keys:?}");
+        assert_eq!(keys.join(" ").split(' ').count(), 14, "{keys:?}");
         let reloadable = "hosts: {enabled: false, interval: 1s}\nself_scrape: false\nscrape_configs: [{job_name: a}]\n";
         let data = Overrides { data: Some(Config::empty().data), ..Overrides::default() };
         let mut read = config(reloadable);

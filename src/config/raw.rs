@@ -20,6 +20,7 @@ pub struct RawConfig {
     pub listen: Option<Located<String>>,
     pub data: Option<Located<String>>,
     pub retention_ms: Option<Located<i64>>,
+    pub tiers: Option<Located<Vec<Located<RawTier>>>>,
     pub bytes_max: Option<Located<u64>>,
     pub disk_percent_max: Option<Located<f64>>,
     pub series_max: Option<Located<u64>>,
@@ -49,6 +50,12 @@ pub struct RawToken {
     pub token_file: Option<Located<String>>,
     pub sha256: Option<Located<String>>,
     pub scopes: Option<Vec<Located<String>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawTier {
+    pub resolution_ms: Option<Located<i64>>,
+    pub retention_ms: Option<Located<i64>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -88,6 +95,7 @@ impl RawConfig {
             listen: text(Some(tree), "listen"),
             data: text(Some(tree), "data"),
             retention_ms: duration(storage, "retention").or_else(|| duration(retention, "time")),
+            tiers: storage.and_then(|storage| storage.get("tiers")).map(tiers),
             bytes_max: found(storage, "max_bytes", parse_size).or_else(|| found(retention, "size", parse_size)),
             disk_percent_max: number(storage, "max_disk_percent").or_else(|| number(retention, "percentage")),
             series_max: whole(storage, "series_max"),
@@ -148,6 +156,14 @@ impl RawBackup {
             keep: whole(Some(node), "keep"),
         }
     }
+}
+
+fn tiers(node: &Node) -> Located<Vec<Located<RawTier>>> {
+    let tier = |node: &Node| {
+        let (resolution_ms, retention_ms) = (duration(Some(node), "resolution"), duration(Some(node), "retention"));
+        Located { value: RawTier { resolution_ms, retention_ms }, line: node.line }
+    };
+    Located { value: node.elements().iter().map(tier).collect(), line: node.line }
 }
 
 fn remotes(tree: &Node, section: &'static str) -> Vec<Located<(&'static str, usize, bool)>> {

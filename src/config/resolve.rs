@@ -5,6 +5,7 @@ use super::{
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
+    tiers::{self, Tier},
     web::{self, Web},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub struct Config {
     /// Not yet absolute: relative to the file it was written in, or to the working directory.
     pub data: PathBuf,
     pub retention_ms: i64,
+    /// From finest to coarsest; none where samples are all that is kept.
+    pub tiers: Vec<Tier>,
     /// Exemplars kept in memory; 0 keeps none.
     pub exemplars_max: u64,
     /// What blocks and log may take together; 0 for no limit.
@@ -188,13 +191,15 @@ impl Config {
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
     let scrape = scrape::resolve(&raw, base, problems);
+    let retention_ms = resolve_retention(raw.retention_ms, problems);
     Config {
         scrape,
         backup: backup::resolve(raw.backup, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
-        retention_ms: resolve_retention(raw.retention_ms, problems),
+        retention_ms,
+        tiers: tiers::resolve(raw.tiers, retention_ms, problems),
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),
         disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),

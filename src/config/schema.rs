@@ -1,6 +1,6 @@
 //! The keys of `observatory.yml`, Prometheus' among them, as one table: what may stand where, and what it may be.
 
-use Shape::{Any, Bool, Duration, List, Map, Number, OneOf, Size, Text, TextMap, Texts, Whole};
+use Shape::{Any, Bool, Duration, List, ListOrNone, Map, Number, OneOf, Size, Text, TextMap, Texts, Whole};
 
 /// What a value may be.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub enum Shape {
     Texts,
     TextMap,
     List(&'static Shape),
+    /// The word `none` is an empty list.
+    ListOrNone(&'static Shape),
     /// The keys of all these tables together.
     Map(&'static [&'static [Key]]),
 }
@@ -97,6 +99,7 @@ const PROMETHEUS: &[Key] = &[
 
 const STORAGE: &[Key] = &[
     key("retention", Duration),
+    key("tiers", ListOrNone(&Map(&[TIER]))),
     key("max_bytes", Size),
     key("max_disk_percent", Whole),
     key("series_max", Whole),
@@ -104,6 +107,8 @@ const STORAGE: &[Key] = &[
     key("tsdb", Map(&[TSDB])),
     key("exemplars", Map(&[&[key("max_exemplars", Whole)]])),
 ];
+
+const TIER: &[Key] = &[key("resolution", Duration), key("retention", Duration)];
 
 const TSDB: &[Key] = &[
     inactive("out_of_order_time_window", Duration, "samples of any age within `storage.retention` are taken"),

@@ -1,6 +1,9 @@
 //! The config in force, as YAML: what was written and the defaults of what was not, secrets redacted.
 
-use super::resolve::{Config, Token};
+use super::{
+    resolve::{Config, Token},
+    tiers::Tier,
+};
 use crate::{
     model::time::format_duration_ms,
     scrape::{Auth, JobConfig, Secret, Tls},
@@ -24,6 +27,7 @@ impl Config {
         writeln!(out, "data: {}", quoted(&self.data.to_string_lossy()))?;
         writeln!(out, "storage:")?;
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
+        write_tiers(out, &self.tiers)?;
         writeln!(out, "  max_bytes: {}", self.bytes_max)?;
         writeln!(out, "  max_disk_percent: {}", self.disk_percent_max)?;
         if let Some(series) = self.series_max {
@@ -83,6 +87,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn write_tiers(out: &mut String, tiers: &[Tier]) -> std::fmt::Result {
+    writeln!(out, "  tiers:{}", if tiers.is_empty() { " []" } else { "" })?;
+    for tier in tiers {
+        let (resolution, kept) = (format_duration_ms(tier.resolution_ms), format_duration_ms(tier.retention_ms));
+        writeln!(out, "    - {{resolution: {resolution}, retention: {kept}}}")?;
+    }
+    Ok(())
 }
 
 fn write_token(out: &mut String, token: &Token) -> std::fmt::Result {

@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: IngestConfig,
     pub(super) stats: IngestStats,
-    pub(super) metadata: MetadataTable,
+    pub(super) metadata: Arc<MetadataTable>,
     pub(super) cache: SeriesCache,
     pub(super) tokens: TokenSeries,
     pub(super) scratch: ScratchPool,
@@ -50,7 +50,7 @@ impl Ingest {
     /// Opens the door to `store` and reads back its push groups; damaged ones are counted and left out.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: IngestConfig) -> Ingest {
         let stats = IngestStats::default();
-        let metadata = MetadataTable::new(config.metadata_families_max);
+        let metadata = Arc::new(MetadataTable::new(config.metadata_families_max));
         let gateway = Gateway::load(&*store, &metadata, &stats);
         let cache = SeriesCache::new(config.cached_series_max);
         let scratch = ScratchPool::default();
@@ -66,6 +66,11 @@ impl Ingest {
     /// What is known of metric families.
     pub fn metadata(&self) -> &MetadataTable {
         &self.shared.metadata
+    }
+
+    /// The same, for those who outlive a borrow.
+    pub fn shared_metadata(&self) -> Arc<MetadataTable> {
+        self.shared.metadata.clone()
     }
 }
 

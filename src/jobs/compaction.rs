@@ -44,7 +44,9 @@ fn work(store: Arc<dyn Upkeep>) -> Work {
             follow(handle, &progress, running)
         })?;
         let (before, after) = (format_bytes(done.bytes_before), format_bytes(done.bytes_after));
-        handle.message(format!("{} merges, {before} before and {after} after", done.merges));
+        let (merges, tiers) = (done.merges, done.tiers);
+        handle
+            .message(format!("{merges} merges, {tiers} stretches built into tiers, {before} before and {after} after"));
         Ok(())
     })
 }

@@ -3,6 +3,7 @@
 //! 1. [`Labels`] names a series; [`Matcher`] asks for some of them.
 //! 2. [`Samples`] carries what a series holds: a float column and native [`Histogram`]s, both in time order.
 //!    [`Exemplar`]s point from some of its samples at events.
+//!    [`native`] is the mathematics of native histograms.
 //! 3. [`TimeRange`] and the duration functions of [`time`] speak milliseconds since the Unix epoch.
 //! 4. [`Metadata`] is what an exposition says of a metric family.
 //! 5. [`number`] prints floats as Go's `strconv` does, for the wires that expect it.
@@ -14,6 +15,7 @@ mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
+pub mod native;
 pub mod number;
 mod sample;
 pub mod time;

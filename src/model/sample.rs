@@ -50,6 +50,26 @@ impl Samples {
         self.values.push(value);
     }
 
+    /// Says that each of `values` that has no weight yet is one sample.
+    pub fn weigh(&mut self) {
+        self.weights.resize(self.values.len(), 1);
+    }
+
+    /// The same for `histograms`.
+    pub fn weigh_histograms(&mut self) {
+        self.histogram_weights.resize(self.histograms.len(), 1);
+    }
+
+    /// Where some have weights, all have: what was read without one is one sample each.
+    pub fn complete_weights(&mut self) {
+        if !self.weights.is_empty() {
+            self.weigh();
+        }
+        if !self.histogram_weights.is_empty() {
+            self.weigh_histograms();
+        }
+    }
+
     /// Floats and histograms together.
     pub fn len(&self) -> usize {
         self.timestamps.len() + self.histograms.len()

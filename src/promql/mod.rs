@@ -12,9 +12,9 @@ pub mod engine;
 pub mod eval;
 pub mod explain;
 pub mod functions;
-pub mod histogram;
 pub mod limits;
 pub mod parser;
 pub mod value;
 
+pub use crate::model::native as histogram;
 pub use engine::{Engine, EngineConfig, QueryOptions};

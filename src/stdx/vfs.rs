@@ -51,6 +51,9 @@ pub trait Vfs: Send + Sync {
     /// Length of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
 
+    /// When a file was last written to, in milliseconds since the Unix epoch. Renaming changes nothing.
+    fn modified_ms(&self, path: &Path) -> io::Result<i64>;
+
     /// The room there is where `path` lies, which must exist.
     fn space(&self, path: &Path) -> io::Result<Space>;
 
@@ -174,6 +177,11 @@ impl Vfs for RealVfs {
         Ok(std::fs::metadata(path)?.len())
     }
 
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let since = std::fs::metadata(path)?.modified()?.duration_since(std::time::UNIX_EPOCH);
+        Ok(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let found = rustix::fs::statvfs(path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -226,6 +234,7 @@ impl VfsFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdx::clock::{Clock, SystemClock};
 
     #[test]
     fn a_real_file_keeps_its_bytes_when_opened_to_create_again() {
@@ -244,6 +253,8 @@ mod tests {
         let space = RealVfs.space(dir.path()).unwrap();
         assert!(space.free <= space.total && space.total > 0, "{space:?}");
         assert!(RealVfs.space(&path).is_err());
+        let age_ms = SystemClock.now_ms() - RealVfs.modified_ms(&other).unwrap();
+        assert!((-2_000..600_000).contains(&age_ms), "{age_ms}");
         RealVfs.remove(&other).unwrap();
         assert!(RealVfs.open(&other, OpenMode::ReadWrite).is_err());
     }

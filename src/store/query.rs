@@ -38,8 +38,10 @@ pub struct Hints {
 pub struct Origin {
     /// Windows in memory, and what they are cut into.
     pub partitions: u64,
-    /// Files on disk.
+    /// Files of samples on disk.
     pub blocks: u64,
+    /// Files of buckets that are read in their place, or may be.
+    pub tier_files: u64,
 }
 
 /// How an answer from buckets relates to what their samples would have given.

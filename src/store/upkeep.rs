@@ -74,6 +74,8 @@ pub struct DeletePlan {
     pub series: u64,
     /// Samples and histograms as they are stored: of two at one time in two places, both.
     pub samples: u64,
+    /// Buckets that stand for samples, whole ones, of each resolution.
+    pub buckets: u64,
     /// Stretches of a value that holds, as pushes leave them.
     pub runs: u64,
     /// Of the first and the last; `None` where nothing would go.
@@ -91,6 +93,8 @@ pub struct DeletePlan {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Compacted {
     pub merges: u64,
+    /// Stretches of which tiers were built.
+    pub tiers: u64,
     /// Of all blocks, before and after.
     pub bytes_before: u64,
     pub bytes_after: u64,
@@ -103,6 +107,9 @@ pub struct StorageReport {
     pub now_ms: Timestamp,
     /// Oldest first.
     pub blocks: Vec<BlockReport>,
+    /// From finest to coarsest; none where samples are all that is kept.
+    #[serde(default)]
+    pub tiers: Vec<TierReport>,
     pub head: HeadReport,
     pub log: LogReport,
     pub disk: DiskReport,
@@ -127,6 +134,23 @@ pub struct BlockReport {
     pub samples: u64,
     pub bytes: u64,
     pub bytes_per_sample: f64,
+}
+
+/// Buckets of one length.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierReport {
+    pub resolution_ms: i64,
+    /// How long they are kept.
+    pub time_ms: i64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Columns of buckets and samples that are kept as they are, of all series together.
+    pub values: u64,
+    /// Of what is in its files; `None` where there are none.
+    pub oldest_ms: Option<Timestamp>,
+    pub newest_ms: Option<Timestamp>,
+    /// Where the oldest stretch begins that it still lacks, or lacks something of; `None` where it has all.
+    pub lacks_from_ms: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -201,6 +225,9 @@ pub struct NextDrop {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompactionReport {
     pub merges: u64,
+    /// Stretches of which tiers were built.
+    #[serde(default)]
+    pub tiers_built: u64,
     pub failures: u64,
     pub bytes_written: u64,
     /// The last merge did not begin, because its output might not have fitted on the disk.

@@ -8,6 +8,8 @@ pub mod over_time;
 pub mod rate;
 pub mod sliding;
 pub mod text;
+#[cfg(test)]
+mod tier_table;
 pub mod window;
 
 use super::ast::ValueType::{self, Matrix, Scalar, Text, Vector};

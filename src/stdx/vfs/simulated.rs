@@ -2,6 +2,7 @@
 //! and it fails the calls it is told to fail.
 
 use super::{OpenMode, Space, Vfs, VfsFile};
+use crate::stdx::clock::{Clock, ManualClock};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -49,6 +50,8 @@ struct Disk {
     faults: (u64, u64),
     /// Bytes that all files may have together; `None` for as many as one likes.
     capacity: Option<u64>,
+    /// What files are stamped with when they are written to.
+    clock: Option<ManualClock>,
 }
 
 /// What a disk without a capacity says that it has.
@@ -59,6 +62,7 @@ struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
     changes: Vec<Change>,
+    modified_ms: i64,
 }
 
 #[derive(Clone)]
@@ -180,8 +184,8 @@ impl SimulatedVfs {
             file.bytes = file.durable.clone();
         }
         let names_durable = names.clone();
-        let capacity = disk.capacity;
-        SimulatedVfs(Arc::new(Mutex::new(Disk { files, names, names_durable, capacity, ..Disk::default() })))
+        let (capacity, clock) = (disk.capacity, disk.clock.clone());
+        SimulatedVfs(Arc::new(Mutex::new(Disk { files, names, names_durable, capacity, clock, ..Disk::default() })))
     }
 
     /// How many calls that change something (open to create, write, sync, rename, remove, ...) there were.
@@ -204,6 +208,11 @@ impl SimulatedVfs {
     /// From now on files may have so many bytes together; those that are there stay.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().capacity = bytes;
+    }
+
+    /// From now on files say that they were written when this clock says it is.
+    pub fn set_clock(&self, clock: ManualClock) {
+        self.0.lock().clock = Some(clock);
     }
 
     pub fn heal(&self) {
@@ -264,8 +273,11 @@ impl Vfs for SimulatedVfs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.0.lock();
-        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+        let inside = disk.names.keys().filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
+        let mut names: Vec<String> = inside.filter_map(|name| Some(name.as_os_str().to_str()?.to_owned())).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -285,6 +297,11 @@ impl Vfs for SimulatedVfs {
     fn length(&self, path: &Path) -> io::Result<u64> {
         let disk = self.0.lock();
         Ok(disk.files[disk.inode(path)?].bytes.len() as u64)
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let disk = self.0.lock();
+        Ok(disk.files[disk.inode(path)?].modified_ms)
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
@@ -313,7 +330,9 @@ impl VfsFile for SimulatedFile {
         disk.grow(self.inode, offset as usize + bytes.len())?;
         let result = disk.call();
         let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let now_ms = disk.clock.as_ref().map_or(0, Clock::now_ms);
         let file = &mut disk.files[self.inode];
+        file.modified_ms = now_ms;
         write_at(&mut file.bytes, offset as usize, bytes);
         file.changes.push(Change::Write { offset: offset as usize, bytes: bytes.to_owned() });
         result

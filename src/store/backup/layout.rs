@@ -3,6 +3,7 @@
 use super::{BackupError, Part, Sink, StateDump, part_name, write::CHUNK_BYTES};
 use crate::store::kv::{Kv, RedbKv};
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -16,6 +17,8 @@ const SYNC_BYTES: u64 = 32 << 20;
 /// Makes a data directory in an empty one. It is whole and synced after [`Layout::finish`].
 pub struct Layout {
     directory: PathBuf,
+    /// Directories of tiers, made when the first file comes.
+    tiers: BTreeSet<PathBuf>,
     /// The part being written, and its bytes since it was synced.
     open: Option<(String, Target, u64)>,
 }
@@ -31,13 +34,13 @@ impl Layout {
         for name in ["blocks", "log", "state"] {
             std::fs::create_dir_all(directory.join(name)).map_err(failed(name))?;
         }
-        Ok(Layout { directory: directory.to_owned(), open: None })
+        Ok(Layout { directory: directory.to_owned(), tiers: BTreeSet::new(), open: None })
     }
 
     /// Adds a part of a snapshot: a second name for its file where that is possible, else a copy.
     pub fn add(&mut self, mut part: Part) -> Result<(), BackupError> {
         if let Some(path) = part.source.path()
-            && std::fs::hard_link(path, self.directory.join(file_of(&part.name)?)).is_ok()
+            && std::fs::hard_link(path, self.place_of(&part.name)?).is_ok()
         {
             return Ok(());
         }
@@ -55,10 +58,23 @@ impl Layout {
 
     /// Makes the names durable.
     pub fn finish(self) -> Result<(), BackupError> {
-        for name in ["blocks", "log", "state", "."] {
-            File::open(self.directory.join(name)).and_then(|open| open.sync_all()).map_err(failed(name))?;
+        let tiers = self.tiers.iter().map(PathBuf::as_path);
+        let places = ["blocks", "log", "state", "."].map(Path::new);
+        for place in tiers.chain(places) {
+            let synced = File::open(self.directory.join(place)).and_then(|open| open.sync_all());
+            synced.map_err(failed(&place.to_string_lossy()))?;
         }
         Ok(())
+    }
+
+    /// Where the file of a part goes, in a directory that is there.
+    fn place_of(&mut self, name: &str) -> Result<PathBuf, BackupError> {
+        let file = file_of(name)?;
+        if let Some(directory) = file.parent().filter(|_| name.starts_with(part_name::TIERS)) {
+            std::fs::create_dir_all(self.directory.join(directory)).map_err(failed(name))?;
+            self.tiers.extend(directory.ancestors().filter(|place| *place != Path::new("")).map(Path::to_owned));
+        }
+        Ok(self.directory.join(file))
     }
 }
 
@@ -67,7 +83,7 @@ impl Sink for Layout {
         let target = if name == part_name::STATE {
             Target::State(Vec::new())
         } else {
-            let path = self.directory.join(file_of(name)?);
+            let path = self.place_of(name)?;
             Target::File(OpenOptions::new().write(true).create_new(true).open(path).map_err(failed(name))?)
         };
         self.open = Some((name.to_owned(), target, 0));
@@ -111,7 +127,7 @@ fn failed(part: &str) -> impl FnOnce(io::Error) -> BackupError {
 
 /// Where a part goes, below the directory. Only our own names: a file of a stranger must not write elsewhere.
 fn file_of(name: &str) -> Result<PathBuf, BackupError> {
-    use part_name::{BLOCKS, CONFIG, LOG, REPLACED};
+    use part_name::{BLOCKS, CONFIG, LOG, REPLACED, TIERS};
     if name == CONFIG {
         return Ok(PathBuf::from(CONFIG_FILE));
     }
@@ -122,7 +138,10 @@ fn file_of(name: &str) -> Result<PathBuf, BackupError> {
     };
     let known = REPLACED.contains(&name)
         || name.strip_prefix(LOG).is_some_and(|file| is_name(file, ".log"))
-        || name.strip_prefix(BLOCKS).is_some_and(|file| is_name(file, ".block"));
+        || name.strip_prefix(BLOCKS).is_some_and(|file| is_name(file, ".block"))
+        || name.strip_prefix(TIERS).and_then(|rest| rest.split_once('/')).is_some_and(|(resolution, file)| {
+            !resolution.is_empty() && resolution.bytes().all(|b| b.is_ascii_digit()) && is_name(file, ".block")
+        });
     if known { Ok(PathBuf::from(name)) } else { Err(BackupError::UnknownPart(name.to_owned())) }
 }
 
@@ -132,11 +151,29 @@ mod tests {
 
     #[test]
     fn only_names_of_a_store_become_files() {
-        for name in ["checkpoint", "log/0000000001-0000000000000000.log", "blocks/-1-00-0.block", "config"] {
+        for name in [
+            "checkpoint",
+            "log/0000000001-0000000000000000.log",
+            "blocks/-1-00-0.block",
+            "config",
+            "tiers/300000/-1-00-0.block",
+        ] {
             assert!(file_of(name).is_ok(), "{name}");
         }
-        for name in ["", "lock", "log/", "log/.log", "blocks/../x.block", "/etc/passwd", "log/a/b.log", "blocks/a.tmp"]
-        {
+        for name in [
+            "",
+            "lock",
+            "log/",
+            "log/.log",
+            "blocks/../x.block",
+            "/etc/passwd",
+            "log/a/b.log",
+            "blocks/a.tmp",
+            "tiers/a.block",
+            "tiers/../a.block",
+            "tiers//a.block",
+            "tiers/3/../a.block",
+        ] {
             assert!(matches!(file_of(name), Err(BackupError::UnknownPart(_))), "{name}");
         }
     }

@@ -17,6 +17,8 @@ pub mod part_name {
     pub const CONFIG: &str = "config";
     pub const LOG: &str = "log/";
     pub const BLOCKS: &str = "blocks/";
+    /// Followed by the resolution in milliseconds, a slash and the name of a file.
+    pub const TIERS: &str = "tiers/";
 }
 
 /// Bytes that stay what they are for as long as this lives.

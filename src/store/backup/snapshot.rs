@@ -18,7 +18,7 @@ pub fn snapshot_directory(store: &dyn SnapshotSource, skip_head: bool) -> Result
     let make = || {
         let mut layout = Layout::new(&unfinished)?;
         for part in snapshot.parts {
-            if !skip_head || part.name == part_name::STATE || part.name.starts_with(part_name::BLOCKS) {
+            if !skip_head || is_without_head(&part.name) {
                 layout.add(part)?;
             }
         }
@@ -35,6 +35,10 @@ pub fn snapshot_directory(store: &dyn SnapshotSource, skip_head: bool) -> Result
         let _ = std::fs::remove_dir_all(&unfinished);
     }
     made.map(|()| name)
+}
+
+fn is_without_head(name: &str) -> bool {
+    name == part_name::STATE || [part_name::BLOCKS, part_name::TIERS].iter().any(|place| name.starts_with(place))
 }
 
 /// Removes what a process that was killed left of a snapshot; called before any is made.

@@ -56,8 +56,15 @@ impl Shared {
             source: Box::new(LogFile { file: file.file, _hold: hold.clone() }),
         }));
         // Last, as they are the most and hold nobody up.
-        let blocks = self.places.read().files.clone();
-        parts.extend(blocks.into_iter().map(|block| self.block_part(block)));
+        let (blocks, tiers) = {
+            let places = self.places.read();
+            (places.files.clone(), places.tiers.clone())
+        };
+        parts.extend(blocks.into_iter().map(|block| self.block_part(part_name::BLOCKS, block)));
+        for (files, tier) in tiers.into_iter().zip(&self.options.tiers) {
+            let place = format!("{}{}/", part_name::TIERS, tier.resolution_ms);
+            parts.extend(files.into_iter().map(|file| self.block_part(&place, file)));
+        }
         Ok(Snapshot { position: end.0, taken_ms: self.now_ms(), parts })
     }
 
@@ -72,11 +79,11 @@ impl Shared {
         Ok(Some(Part { name: name.to_owned(), bytes, source: Box::new(SmallFile(file)) }))
     }
 
-    fn block_part(&self, block: Arc<Block>) -> Part {
+    fn block_part(&self, place: &str, block: Arc<Block>) -> Part {
         let name = block.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = block.file_bytes();
         let source = BlockFile { block, vfs: self.options.vfs.clone(), file: None };
-        Part { name: format!("{}{name}", part_name::BLOCKS), bytes, source: Box::new(source) }
+        Part { name: format!("{place}{name}"), bytes, source: Box::new(source) }
     }
 }
 

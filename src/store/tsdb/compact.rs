@@ -1,13 +1,15 @@
-//! Compaction: few large blocks in the place of many small ones, in the background.
+//! Compaction: few large blocks in the place of many small ones, and buckets of them, in the background.
 //!
 //! A stretch of time is due when it is over and quiet: then all blocks within it become one. What crashes in between
-//! leaves either the sources or, beside them, the whole block that contains them, which the next start sees.
+//! leaves either the sources or, beside them, the whole block that contains them, which the next start sees. What
+//! [`tiers`](super::tiering) lack is built when no merge is due.
 
 use super::{
     block::{Block, Cuts, MergeTarget, Progress, merge_blocks},
     engine::{Shared, Tsdb},
     options::WINDOW_MS,
     ticker::Ticker,
+    tiering::Build,
 };
 use crate::{
     model::Timestamp,
@@ -54,6 +56,8 @@ pub(super) struct Compaction {
     /// Held while one merge runs.
     turn: Mutex<()>,
     running: Mutex<Option<Arc<Progress>>>,
+    /// Stretches of which tiers were built, again or for the first time.
+    pub tiers_built: AtomicU64,
     /// The last merge did not begin, because its output might not have fitted on the disk.
     pub postponed: AtomicBool,
     /// The store is stopping: no merge begins any more.
@@ -88,10 +92,42 @@ impl Task {
     }
 }
 
+/// What the compactor does next.
+enum Work {
+    Merge(Task),
+    Build(Build),
+}
+
+impl Work {
+    /// About what the result can take at most.
+    fn bytes(&self) -> u64 {
+        match self {
+            Work::Merge(task) => task.bytes(),
+            Work::Build(build) => build.bytes(),
+        }
+    }
+}
+
+/// What is not tried again in this round.
+#[derive(Default)]
+struct Failed {
+    merges: Vec<MergeTarget>,
+    builds: Vec<MergeTarget>,
+}
+
+impl Failed {
+    fn push(&mut self, work: &Work) {
+        match work {
+            Work::Merge(task) => self.merges.push(task.target),
+            Work::Build(build) => self.builds.push(build.target),
+        }
+    }
+}
+
 impl Tsdb {
-    /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, writes the rest again of
-    /// which something was deleted, and waits for it. `progress` tells how far it is
-    /// and can end it early; nothing is lost then, and the next call goes on.
+    /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, builds what tiers lack
+    /// of what is over, writes the rest again of which something was deleted, and waits for it. `progress` tells how far
+    /// it is and can end it early; nothing is lost then, and the next call goes on.
     pub fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         let shared = &*self.shared;
         shared.seal_where(|_| true)?;
@@ -106,8 +142,18 @@ impl Tsdb {
             shared.check_room(task.bytes())?;
             done.merges += u64::from(shared.merge(&task, progress)?);
         }
+        while !progress.cancelled.load(Ordering::Relaxed)
+            && let Some(build) = shared.due_build(&[], true)
+        {
+            shared.check_room(build.bytes())?;
+            done.tiers += u64::from(shared.build(&build, progress)?);
+        }
         let cleaned = shared.clean(progress)?;
-        Ok(Compacted { merges: done.merges + cleaned.merges, bytes_after: bytes(), ..done })
+        (done.merges, done.tiers) = (done.merges + cleaned.merges, done.tiers + cleaned.tiers);
+        // What tiers have now.
+        shared.drop_expired(shared.now_ms());
+        done.bytes_after = bytes();
+        Ok(done)
     }
 }
 
@@ -127,7 +173,7 @@ pub(super) fn start(shared: Arc<Shared>) -> Result<Ticker, StoreError> {
                 Ok(()) => wait = 0,
                 Err(error) => {
                     shared.compaction.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, "Blocks could not be merged; they stay as they are and are tried again.");
+                    tracing::error!(%error, "Blocks could not be merged or tiers not built; what is there stays as it is, and it is tried again.");
                 }
             }
         }
@@ -138,18 +184,18 @@ impl Shared {
     /// Merges what is due until nothing is. What fails is left for the next time and does not keep the rest from being
     /// merged: the disk may be too small for five days and have room for one.
     pub fn compact_due(&self) -> Result<(), StoreError> {
-        let (mut failed, mut result, mut postponed) = (Vec::new(), Ok(()), false);
-        while let Some(task) = self.due_task(&failed) {
-            if matches!(self.check_room(task.bytes()), Err(StoreError::NoRoom { .. })) {
-                failed.push(task.target);
+        let (mut failed, mut result, mut postponed) = (Failed::default(), Ok(()), false);
+        while let Some(work) = self.due_work(&failed) {
+            if matches!(self.check_room(work.bytes()), Err(StoreError::NoRoom { .. })) {
+                failed.push(&work);
                 postponed = true;
                 continue;
             }
-            match self.merge(&task, &Arc::default()) {
+            match self.work(&work, &Arc::default()) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    failed.push(task.target);
+                    failed.push(&work);
                     result = result.and(Err(error));
                 }
             }
@@ -163,6 +209,23 @@ impl Shared {
         result
     }
 
+    fn due_work(&self, failed: &Failed) -> Option<Work> {
+        // Merges first: what is built of few large blocks is built once.
+        let merge = self.due_task(&failed.merges).map(Work::Merge);
+        let build = merge.or_else(|| self.due_build(&failed.builds, false).map(Work::Build));
+        build.or_else(|| {
+            let clean = self.cleaning_build(false, |block, cuts| self.is_worth_cleaning(block, cuts));
+            clean.filter(|build| !failed.builds.contains(&build.target)).map(Work::Build)
+        })
+    }
+
+    fn work(&self, work: &Work, progress: &Arc<Progress>) -> Result<bool, StoreError> {
+        match work {
+            Work::Merge(task) => self.merge(task, progress),
+            Work::Build(build) => self.build(build, progress),
+        }
+    }
+
     /// Ends the merge that is running, and lets none begin any more.
     pub fn cancel_compaction(&self) {
         self.compaction.stopping.store(true, Ordering::SeqCst);
@@ -173,53 +236,49 @@ impl Shared {
 
     /// Writes one block for several and puts it in their place; `false` where it was cancelled.
     pub fn merge(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
+        self.in_turn(progress, || self.merge_now(task, progress))
+    }
+
+    /// Does one piece of work while no other is done, seen by those who ask and those who stop; `false` where it does
+    /// not begin any more.
+    pub fn in_turn(
+        &self,
+        progress: &Arc<Progress>,
+        work: impl FnOnce() -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         let _turn = self.compaction.turn.lock();
         self.settle_tombstones()?;
-        // Another merge may have taken them in the meantime.
-        let all_there = {
-            let places = self.places.read();
-            task.blocks.iter().all(|block| places.files.iter().any(|file| Arc::ptr_eq(file, block)))
-        };
-        if !all_there {
-            return Ok(true);
-        }
         *self.compaction.running.lock() = Some(progress.clone());
         // Asked when it can be seen running: who stops either finds it there or has said so before.
-        if self.compaction.stopping.load(Ordering::SeqCst) {
-            *self.compaction.running.lock() = None;
-            return Ok(false);
+        let done = if self.compaction.stopping.load(Ordering::SeqCst) { Ok(false) } else { work() };
+        *self.compaction.running.lock() = None;
+        done
+    }
+
+    /// Whether all of these blocks of samples are still served: another merge may have taken them in the meantime.
+    pub fn are_served(&self, blocks: &[Arc<Block>]) -> bool {
+        let places = self.places.read();
+        blocks.iter().all(|block| places.files.iter().any(|file| Arc::ptr_eq(file, block)))
+    }
+
+    fn merge_now(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
+        if !self.are_served(&task.blocks) {
+            return Ok(true);
         }
         let vfs = &self.options.vfs;
-        let written = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress);
-        *self.compaction.running.lock() = None;
-        let cancelled = progress.cancelled.load(Ordering::Relaxed);
-        let path = written?;
-        if path.is_none() && cancelled {
-            return Ok(false);
-        }
-        let block = path.map(|path| Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms()));
-        let block = block.transpose()?.map(Arc::new);
-        if let Some(block) = &block {
-            // Here and not under the lock: it may take a while.
-            let tombstones = self.places.read().tombstones.clone();
-            block.cut(block.cuts_by(&tombstones));
-        }
-        let bytes = block.as_ref().map_or(0, |block| block.file_bytes());
-        self.compaction.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        let path = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress)?;
+        let Some(path) = path else { return Ok(false) };
+        let block = Arc::new(Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms())?);
+        // Here and not under the lock: it may take a while.
+        let tombstones = self.places.read().tombstones.clone();
+        block.cut(block.cuts_by(&tombstones));
+        self.compaction.bytes_written.fetch_add(block.file_bytes(), Ordering::Relaxed);
         self.compaction.merges.fetch_add(1, Ordering::Relaxed);
         let mut places = self.places.write();
         places.files.retain(|file| !task.blocks.iter().any(|source| Arc::ptr_eq(source, file)));
-        match block {
-            Some(block) => {
-                places.add(block);
-                drop(places);
-                task.blocks.iter().for_each(|source| source.dropped.store(true, Ordering::Release));
-            }
-            None => {
-                drop(places);
-                self.let_go(task.blocks.clone());
-            }
-        }
+        places.add(block);
+        drop(places);
+        task.blocks.iter().for_each(|source| source.dropped.store(true, Ordering::Release));
         if let Err(error) = self.forget_tombstones() {
             tracing::warn!(%error, "Tombstones that nothing needs any more could not be forgotten; it is tried again.");
         }
@@ -248,6 +307,10 @@ impl Shared {
         }
         for larger in places.files.iter().filter(|block| block.footer.span_ms > span_ms) {
             stretches.retain(|start, _| *start < larger.footer.start || larger.footer.end() <= *start);
+        }
+        // Samples go with the stretch that their tier files are of.
+        for file in places.tiers.iter().flatten().filter(|file| file.footer.span_ms < span_ms) {
+            stretch_of(file.footer.start).and_then(|stretch| stretches.remove(&stretch));
         }
         // Where retention has become shorter, blocks of a larger span than allowed take what comes late.
         let is_that_large = |blocks: &[Arc<Block>]| blocks.iter().any(|block| block.footer.span_ms == span_ms);
@@ -287,12 +350,15 @@ impl Shared {
                 }
             }
         }
-        let is_worth_cleaning = |block: &Block, cuts: &Cuts| {
-            let waited = self.options.clock.elapsed_ms() - block.opened_ms >= CLEAN_WAIT_MS;
-            waited && (cuts.bytes >= block.file_bytes() / CUT_PART || cuts.count() >= CUTS_MAX) && !cuts.is_empty()
-        };
-        let cleaning = self.cleaning(is_worth_cleaning).map(|(_, task)| task);
+        let is_worth = |block: &Block, cuts: &Cuts| self.is_worth_cleaning(block, cuts);
+        let cleaning = self.cleaning(is_worth).map(|(_, task)| task);
         cleaning.filter(|task| !failed.contains(&task.target))
+    }
+
+    /// Whether so much was deleted of a block that it is written again for that.
+    fn is_worth_cleaning(&self, block: &Block, cuts: &Cuts) -> bool {
+        let waited = self.options.clock.elapsed_ms() - block.opened_ms >= CLEAN_WAIT_MS;
+        waited && !cuts.is_empty() && (cuts.bytes >= block.file_bytes() / CUT_PART || cuts.count() >= CUTS_MAX)
     }
 
     /// The merge that takes a block and all that it has to be merged with: what lies in the largest of `files` that has

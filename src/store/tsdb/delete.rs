@@ -11,22 +11,24 @@
 //!    forgotten.
 
 use super::{
-    Tsdb,
-    block::{Block, Cuts, Progress, Weight},
+    block::{Block, Cuts, Progress, Stored},
     compact::Task,
     engine::{Places, Shared},
-    head::{FrozenWindow, Moment},
+    head::{FrozenWindow, IdMap, Moment},
     log::Position,
+    options::TIERS,
     record,
+    run::Run,
     tombstones::{Tombstone, Tombstones},
 };
 use crate::{
-    model::Labels,
+    model::{Labels, Samples, TimeRange},
     stdx::cancel::Cancel,
     store::{Compacted, DeletePlan, Deletion, SeriesId, StoreError, Ticket, WriteBatch},
 };
+use roaring::RoaringBitmap;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -47,13 +49,6 @@ struct Taken {
     position: Position,
     /// Of what was logged at the position.
     logged: Ticket,
-}
-
-impl Tsdb {
-    /// Writes every block again of which something was deleted, due or not, and waits for it.
-    pub fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
-        self.shared.clean(progress)
-    }
 }
 
 impl Shared {
@@ -88,7 +83,7 @@ impl Shared {
             self.write_frozen(frozen)?;
         }
         let tombstones = before.with(Tombstone { deletion: deletion.clone(), position: taken.position });
-        let blocks = self.places.read().files.clone();
+        let blocks: Vec<Arc<Block>> = self.places.read().all().cloned().collect();
         let cuts: Vec<Arc<Cuts>> = blocks.iter().map(|block| block.cuts_by(&tombstones)).collect();
         let has_any = cuts.iter().any(|cuts| cuts.is_of(taken.position)) || self.exemplars.has_any(deletion);
         if !has_any {
@@ -101,7 +96,7 @@ impl Shared {
         let mut places = self.places.write();
         blocks.iter().zip(cuts).for_each(|(block, cuts)| block.cut(cuts));
         // A merge that ended meanwhile.
-        places.files.iter().for_each(|block| block.cut(block.cuts_by(&tombstones)));
+        places.all().for_each(|block| block.cut(block.cuts_by(&tombstones)));
         places.tombstones = tombstones;
         drop(places);
         self.exemplars.remove(|series, at| deletion.has(series, at));
@@ -177,11 +172,11 @@ impl Shared {
     fn forget_tombstones_in_turn(&self) -> Result<(), StoreError> {
         let begin = self.log.begin();
         let places = self.places.read();
-        let is_cut = |held: &Tombstone| places.files.iter().any(|block| block.cuts().is_of(held.position));
+        let is_cut = |held: &Tombstone| places.all().any(|block| block.cuts().is_of(held.position));
         let Some(mut left) = places.tombstones.without(|held| held.position > begin || is_cut(held)) else {
             return Ok(());
         };
-        let served: HashSet<PathBuf> = places.files.iter().map(|block| block.path.clone()).collect();
+        let served: HashSet<PathBuf> = places.all().map(|block| block.path.clone()).collect();
         drop(places);
         // Files on their way out, and such as cannot be read today and may be readable tomorrow.
         if let Some(through) = self.sealed_through_of_others(&served)? {
@@ -193,34 +188,62 @@ impl Shared {
             }
         }
         let vfs = &*self.options.vfs;
-        // That the files are gone, and their exemplars, must not be forgotten before.
-        vfs.sync_dir(&self.blocks_directory()).map_err(StoreError::io("syncing the directory of blocks"))?;
+        // That the files are gone, and the exemplars, must be durable before.
+        for directory in self.directories_of_blocks() {
+            vfs.sync_dir(&directory).map_err(StoreError::io("syncing a directory of blocks"))?;
+        }
         self.exemplars.save(vfs, &self.options.directory, self.log.end())?;
         left.save(vfs, &self.options.directory)?;
         self.places.write().tombstones = left;
         Ok(())
     }
 
-    /// The least that a file of a block was sealed through that is not served, by its name; `None` where there is none.
-    fn sealed_through_of_others(&self, served: &HashSet<PathBuf>) -> Result<Option<Position>, StoreError> {
-        let directory = self.blocks_directory();
-        let names = self.options.vfs.list(&directory).map_err(StoreError::io("listing the blocks"))?;
-        let others = names.iter().filter(|name| name.ends_with(".block") && !served.contains(&directory.join(name)));
-        Ok(others.map(|name| Block::sealed_through_of(name).unwrap_or_default()).min())
+    /// Those of samples and of buckets, of tiers that the config does not have too: it may have them again.
+    fn directories_of_blocks(&self) -> Vec<PathBuf> {
+        let tiers = self.options.directory.join(TIERS);
+        let names = self.options.vfs.list(&tiers).unwrap_or_default();
+        let tiers = names.into_iter().map(|name| tiers.join(name));
+        tiers.chain([self.blocks_directory()]).collect()
     }
 
+    /// The least that a file of a block was sealed through that is not served, by its name; `None` where there is none.
+    fn sealed_through_of_others(&self, served: &HashSet<PathBuf>) -> Result<Option<Position>, StoreError> {
+        let mut least = None;
+        for directory in self.directories_of_blocks() {
+            let names = self.options.vfs.list(&directory).map_err(StoreError::io("listing blocks"))?;
+            let is_other =
+                |name: &&String| name.ends_with(".block") && !served.contains(&directory.join(name.as_str()));
+            let others = names.iter().filter(is_other).map(|name| Block::sealed_through_of(name).unwrap_or_default());
+            least = others.chain(least).min();
+        }
+        Ok(least)
+    }
+
+    /// Writes every block again of which something was deleted, due or not, and waits for it.
     pub fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         self.settle_tombstones()?;
         self.retry_sealing().1?;
         let bytes = || self.places.read().files.iter().map(|block| block.file_bytes()).sum();
         let mut done = Compacted { bytes_before: bytes(), ..Compacted::default() };
         let mut tried: HashSet<PathBuf> = HashSet::new();
-        while !progress.cancelled.load(Relaxed)
+        let goes_on = || !progress.cancelled.load(Relaxed);
+        while goes_on()
             && let Some((path, task)) = self.cleaning(|block, cuts| !cuts.is_empty() && !tried.contains(&block.path))
         {
             self.check_room(task.bytes())?;
             done.merges += u64::from(self.merge(&task, progress)?);
             tried.insert(path);
+        }
+        if self.places.read().tiers.iter().flatten().any(|file| !file.cuts().is_empty()) {
+            // Buckets are built of samples in blocks.
+            self.seal_where(|_| true)?;
+        }
+        while goes_on()
+            && let Some(build) = self.cleaning_build(true, |file, cuts| !cuts.is_empty() && !tried.contains(&file.path))
+        {
+            self.check_room(build.bytes())?;
+            done.tiers += u64::from(self.build(&build, progress)?);
+            tried.extend(build.replaced().map(|file| file.path.clone()));
         }
         if self.places.read().tombstones.position_max().is_some_and(|position| self.log.begin() < position) {
             // The log's records of what was deleted go too.
@@ -244,40 +267,82 @@ impl Shared {
     /// What a deletion would take. Looks at heads of records and clocks, decodes no value on disk.
     pub fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError> {
         deletion.check()?;
-        let (mut plan, mut blocks) = (DeletePlan::default(), BTreeSet::new());
-        let mut total = Weight::default();
-        let mut listed: Vec<Labels> = Vec::new();
-        let mut seen: HashSet<Labels> = HashSet::new();
-        for matchers in &deletion.selectors {
-            let found = self.collect(deletion.range, matchers, cancel)?;
-            let mut listed_here = 0;
-            for (index, labels) in found.all_labels().enumerate() {
+        let mut found: BTreeMap<Labels, Stored> = BTreeMap::new();
+        // The head first: what is sealed meanwhile is met in both places, never in neither.
+        self.weigh_head(deletion, &mut found);
+        let files: Vec<Arc<Block>> = self.places.read().all().cloned().collect();
+        let mut plan = DeletePlan::default();
+        for block in files {
+            let before: u64 = plan.blocks;
+            let clocks = block.clock_cache();
+            let mut series = RoaringBitmap::new();
+            deletion.selectors.iter().for_each(|matchers| series |= block.find(matchers));
+            for (index, number) in series.iter().enumerate() {
                 if index.is_multiple_of(LOOK_SERIES) {
                     super::by_labels::check(cancel)?;
                 }
-                if deletion.selectors.len() > 1 && !seen.insert(labels.clone()) {
-                    continue;
-                }
-                let weight = found.weigh(index, &mut blocks);
-                if weight.is_nothing() {
-                    continue;
-                }
-                plan.series += 1;
-                total.add(&weight);
-                if listed_here < limit {
-                    listed_here += 1;
-                    listed.push(labels.clone());
+                let stored = block.weigh_left(number, deletion.range, &clocks);
+                if !stored.is_nothing()
+                    && let Some(labels) = block.labels(number)
+                {
+                    plan.blocks = before + 1;
+                    found.entry(labels).or_default().add(&stored);
                 }
             }
         }
-        listed.sort_unstable();
-        listed.truncate(limit);
-        plan.labels = listed.iter().map(Labels::to_string).collect();
-        (plan.samples, plan.runs, plan.bytes) = (total.samples, total.runs, total.bytes);
+        let mut total = Stored::default();
+        found.values().for_each(|stored| total.add(stored));
+        plan.series = found.len() as u64;
+        plan.labels = found.keys().take(limit).map(Labels::to_string).collect();
+        (plan.samples, plan.buckets, plan.runs, plan.bytes) = (total.samples, total.buckets, total.runs, total.bytes);
         (plan.oldest_ms, plan.newest_ms) = total.bounds.unzip();
-        plan.blocks = blocks.len() as u64;
         Ok(plan)
     }
+
+    /// Adds what is in memory.
+    fn weigh_head(&self, deletion: &Deletion, found: &mut BTreeMap<Labels, Stored>) {
+        let now_ms = self.now_ms();
+        let mut series: IdMap<Labels> = IdMap::default();
+        {
+            let catalog = self.head.catalog.read();
+            deletion.selectors.iter().for_each(|matchers| series.extend(catalog.select(matchers)));
+        }
+        let mut add = |id: &SeriesId, samples: &Samples, runs: &[Run]| {
+            let stored = in_memory(samples, runs, deletion.range, now_ms);
+            if let Some(labels) = series.get(id).filter(|_| !stored.is_nothing()) {
+                found.entry(labels.clone()).or_default().add(&stored);
+            }
+        };
+        self.head.open_runs().iter().for_each(|(id, run)| add(id, &Samples::default(), &[*run]));
+        let mut partitions = self.head.overlapping(deletion.range);
+        partitions.extend(self.places.read().sealing.iter().flat_map(|frozen| frozen.partitions.clone()));
+        let (mut samples, mut runs) = (Samples::default(), Vec::new());
+        for partition in partitions {
+            let held = partition.lock();
+            for column in held.columns.iter().filter(|column| series.contains_key(&column.series)) {
+                samples.clear();
+                runs.clear();
+                column.read(held.window, &held.clocks, deletion.range, &mut samples, &mut runs);
+                add(&column.series, &samples, &runs);
+            }
+        }
+    }
+}
+
+/// About what samples and runs in memory will take in a file.
+fn in_memory(samples: &Samples, runs: &[Run], range: TimeRange, now_ms: i64) -> Stored {
+    const SAMPLE_BYTES: usize = 2;
+    const HISTOGRAM_BYTES: usize = 512;
+    let runs: Vec<&Run> = runs.iter().filter(|run| run.says_something(range, now_ms)).collect();
+    let times = samples.timestamps.iter().copied().chain(samples.histograms.iter().map(|sample| sample.timestamp));
+    let of_runs = runs.iter().flat_map(|run| [run.first.max(range.start()), run.until(now_ms).min(range.end())]);
+    let bytes = samples.timestamps.len() * SAMPLE_BYTES
+        + samples.histograms.len() * HISTOGRAM_BYTES
+        + runs.len() * size_of::<Run>();
+    let mut stored = Stored::of_samples(samples.len() as u64, bytes as u64);
+    stored.runs = runs.len() as u64;
+    stored.bounds = times.chain(of_runs).map(|at| (at, at)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    stored
 }
 
 impl Places {
@@ -285,5 +350,11 @@ impl Places {
     pub fn add(&mut self, block: Arc<Block>) {
         block.cut(block.cuts_by(&self.tombstones));
         self.files.push(block);
+    }
+
+    /// The same for a file of buckets.
+    pub fn add_buckets(&mut self, tier: usize, file: Arc<Block>) {
+        file.cut(file.cuts_by(&self.tombstones));
+        self.tiers[tier].push(file);
     }
 }

@@ -22,9 +22,12 @@ use crate::{
     },
 };
 use parking_lot::{Mutex, RwLock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// The store of the product. Dropping it syncs what is pending and ends its threads.
@@ -89,9 +92,26 @@ impl TrustedTime {
 #[derive(Default)]
 pub(super) struct Places {
     pub files: Vec<Arc<Block>>,
+    /// Files of buckets, by tier as the options have them.
+    pub tiers: Vec<Vec<Arc<Block>>>,
+    /// By tier the windows in which nothing was found that belongs into it: there is no file to say so.
+    pub barren: Vec<BTreeSet<(Timestamp, Position)>>,
     pub sealing: Vec<FrozenWindow>,
     /// In force for all files.
     pub tombstones: Tombstones,
+}
+
+impl Places {
+    /// Blocks of samples and files of buckets.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.files.iter().chain(self.tiers.iter().flatten())
+    }
+
+    /// Serves a block no more.
+    pub fn remove(&mut self, block: &Arc<Block>) {
+        self.files.retain(|file| !Arc::ptr_eq(file, block));
+        self.tiers.iter_mut().for_each(|files| files.retain(|file| !Arc::ptr_eq(file, block)));
+    }
 }
 
 /// What the log's writer remembers between records. Used under the log's lock only.
@@ -150,9 +170,9 @@ impl Shared {
         self.options.clock.now_ms()
     }
 
-    /// Samples before this are past retention.
-    pub fn oldest(&self, now_ms: i64) -> Timestamp {
-        now_ms.saturating_sub(self.options.retention_ms)
+    /// Samples before this are not taken: nothing of them would be kept.
+    pub fn oldest_taken(&self, now_ms: i64) -> Timestamp {
+        now_ms.saturating_sub(self.options.longest_retention_ms())
     }
 
     /// Keeps the exemplars of a batch that follow the newest of their series; gives those.
@@ -291,7 +311,7 @@ impl Appendable for Tsdb {
         shared.disk.check()?;
         let _applied_and_encoded = shared.appends.read();
         let now_ms = shared.now_ms();
-        let moment = Moment { now_ms, oldest: shared.oldest(now_ms), position: shared.log.end() };
+        let moment = Moment { now_ms, oldest: shared.oldest_taken(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();
         // Held until the record is encoded: what replays in one order must have happened in it.
         let mut open_runs = (!batch.runs.is_empty()).then(|| shared.head.open_runs());

@@ -6,7 +6,7 @@ use super::{
     engine::{Places, Shared},
     head::{FrozenWindow, WindowUse},
     log::Position,
-    options::WINDOW_MS,
+    options::{WINDOW_MS, tier_directory},
     ticker::Ticker,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     store::{SeriesId, StoreError},
 };
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -233,12 +234,17 @@ impl Shared {
         self.options.directory.join("blocks")
     }
 
-    /// What is older than this is past retention; `None` where there is nothing. `places` is held by the caller.
-    pub fn expiry(&self, places: &Places, now_ms: i64) -> Option<Timestamp> {
-        let newest_file = places.files.iter().map(|file| file.footer.newest).max();
+    /// Where the files of a tier are.
+    pub fn tier_directory(&self, tier: usize) -> PathBuf {
+        tier_directory(&self.options.directory, self.options.tiers[tier].resolution_ms)
+    }
+
+    /// The moment that retention counts back from; `None` where there is nothing. `places` is held by the caller.
+    pub fn reference(&self, places: &Places, now_ms: i64) -> Option<Timestamp> {
+        let newest_file = places.all().map(|file| file.footer.newest).max();
         let newest = self.head.bounds().map(|(_, newest)| newest).max(newest_file)?;
         let latest = self.trusted.latest_ms(&*self.options.clock);
-        Some(self.oldest(now_ms.min(newest).min(latest)))
+        Some(now_ms.min(newest).min(latest))
     }
 
     /// The log from here on holds something that nothing else holds durably. `places` is held, so that no window is on
@@ -281,7 +287,10 @@ impl Shared {
             }
         }
         let series = self.head.catalog.read().series().map(|(id, labels)| (id, labels.clone())).collect();
-        let sealed = self.places.read().files.iter().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
+        // A window that several files have is one.
+        let sealed: BTreeSet<_> =
+            self.places.read().all().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
+        let sealed = sealed.into_iter().collect();
         let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
         // Before the checkpoint: where there is one, there are exemplars beside it.
         self.exemplars.save(&*self.options.vfs, &self.options.directory, exemplars_through)?;

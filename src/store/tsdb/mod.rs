@@ -16,6 +16,7 @@
 //! twice changes nothing.
 
 mod backup;
+mod blend;
 pub mod block;
 mod by_labels;
 mod checkpoint;
@@ -36,6 +37,7 @@ mod retention;
 mod run;
 mod selection;
 mod state;
+mod stretch;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 #[cfg(test)]
@@ -54,9 +56,15 @@ mod tests_faults;
 mod tests_report;
 #[cfg(test)]
 mod tests_threads;
+#[cfg(test)]
+mod tests_tiers;
+#[cfg(test)]
+mod tests_tiers_faults;
 mod ticker;
+pub mod tier;
+mod tiering;
 mod tombstones;
 mod version;
 
 pub use engine::Tsdb;
-pub use options::Options;
+pub use options::{KindOf, Options, TierOptions};

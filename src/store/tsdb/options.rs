@@ -1,17 +1,28 @@
 //! What an engine is opened with.
 
-use super::log::LogOptions;
-use crate::stdx::{
-    clock::{Clock, SystemClock},
-    vfs::{RealVfs, Vfs},
+use super::{log::LogOptions, tier::MetricKind};
+use crate::{
+    model::Labels,
+    stdx::{
+        clock::{Clock, SystemClock},
+        vfs::{RealVfs, Vfs},
+    },
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 #[derive(Clone)]
 pub struct Options {
     pub directory: PathBuf,
     /// Samples older than this are refused, and windows that are wholly older are dropped.
     pub retention_ms: i64,
+    /// Buckets that are kept longer than samples, from finest to coarsest. What is older than samples are kept is taken
+    /// as far back as the longest of these reaches.
+    pub tiers: Vec<TierOptions>,
+    /// What kind of metric a series is, as far as somebody has said so: buckets keep more of what is unknown.
+    pub kind_of: KindOf,
     /// Blocks and log together; above it the oldest blocks go. 0 for no limit.
     pub bytes_max: u64,
     /// The same as a part of the file system they lie on. 0 for no limit.
@@ -33,14 +44,41 @@ pub struct Options {
     pub vfs: Arc<dyn Vfs>,
 }
 
+/// Asked once for each series that buckets are built of.
+pub type KindOf = Arc<dyn Fn(&Labels) -> MetricKind + Send + Sync>;
+
+/// Buckets of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierOptions {
+    /// Divides a day and the next coarser one.
+    pub resolution_ms: i64,
+    /// Longer than samples are kept.
+    pub retention_ms: i64,
+}
+
+/// Where the files of a tier are in a data directory.
+pub fn tier_directory(directory: &Path, resolution_ms: i64) -> PathBuf {
+    directory.join(TIERS).join(resolution_ms.to_string())
+}
+
+/// Where tiers are in a data directory.
+pub const TIERS: &str = "tiers";
+
 /// Long enough that a block has hundreds of samples, short enough that the head stays small.
 pub const WINDOW_MS: i64 = 2 * 3_600_000;
 
 impl Options {
+    /// For how long anything is kept, samples or buckets.
+    pub fn longest_retention_ms(&self) -> i64 {
+        self.tiers.iter().map(|tier| tier.retention_ms).fold(self.retention_ms, i64::max)
+    }
+
     pub fn new(directory: impl Into<PathBuf>) -> Options {
         Options {
             directory: directory.into(),
             retention_ms: 30 * 24 * 3_600_000,
+            tiers: Vec::new(),
+            kind_of: Arc::new(|_| MetricKind::Unknown),
             bytes_max: 0,
             disk_percent_max: 80,
             drops_blocks: true,

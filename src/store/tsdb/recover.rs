@@ -7,7 +7,7 @@ use super::{
     exemplars::{self, Exemplars},
     head::{Head, Moment, catalog::Catalog},
     log::{self, Log, LogOptions, Position, Record},
-    options::{Options, WINDOW_MS},
+    options::{Options, TIERS, WINDOW_MS, tier_directory},
     record, report,
     run::{Run, RunEnd},
     state::State,
@@ -51,11 +51,18 @@ impl Tsdb {
             tracing::warn!(path = %path.display(), "A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
-        let FoundBlocks { files, named_max, unserved } = open_blocks(&options, &blocks, &damaged)?;
-        let tombstones = load_tombstones(&options, &damaged);
-        files.iter().for_each(|block| block.cut(block.cuts_by(&tombstones)));
-        let deleted = DeletedRecords::new(tombstones.clone());
-        damaged.add(count_missing(&options, &checkpoint, &files));
+        let FoundBlocks { files, mut named_max, mut unserved } =
+            open_blocks(&options, &blocks, Block::SAMPLES, &damaged)?;
+        let mut places = Places { files, tombstones: load_tombstones(&options, &damaged), ..Places::default() };
+        for found in open_tiers(&options, &damaged)? {
+            places.tiers.push(found.files);
+            places.barren.push(BTreeSet::new());
+            named_max = named_max.max(found.named_max);
+            unserved.extend(found.unserved);
+        }
+        places.all().for_each(|block| block.cut(block.cuts_by(&places.tombstones)));
+        let deleted = DeletedRecords::new(places.tombstones.clone());
+        damaged.add(count_missing(&options, &checkpoint, &places));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
         let exemplars_through = exemplars.load(&*vfs, &options.directory, checkpoint.is_written()).unwrap_or_else(|| {
@@ -72,23 +79,24 @@ impl Tsdb {
         catalog.series_per_job_max = options.series_per_job_max;
         let head = Head::new(catalog, WINDOW_MS);
         let kept_from = checkpoint.kept_from;
-        let mut replay =
-            Replay::new(&head, (&state, &exemplars, exemplars_through), &files, checkpoint, options.clock.now_ms());
+        let now_ms = options.clock.now_ms();
+        let times = (now_ms, now_ms.saturating_sub(options.retention_ms));
+        let mut replay = Replay::new(&head, (&state, &exemplars, exemplars_through), &places, checkpoint, times);
         replay.deleted = deleted;
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let durable = [replay.runs_through, state.durable_through(), exemplars_through];
         // What is appended from now on lies behind every tombstone.
-        let behind_tombstones = tombstones.position_max().map(|position| Position(position.0 + 1));
+        let behind_tombstones = places.tombstones.position_max().map(|position| Position(position.0 + 1));
         let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).chain(behind_tombstones).max();
         let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
-        sync_names(&*vfs, &options.directory)?;
+        sync_names(&*vfs, &options)?;
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
         let (log, stats) = opened.replay(Position(0), &mut |record| replay.record(record))?;
         damaged.add(replay.damaged + stats.damaged_records);
         damaged.add(count_lost_state(&options, &state, &log));
         head.catalog.restored(replay.generation_max);
-        let newest_file = files.iter().map(|file| file.footer.newest).max();
+        let newest_file = places.all().map(|file| file.footer.newest).max();
         let newest = head.bounds().map(|(_, newest)| newest).max(newest_file);
         let trusted = TrustedTime::at_opening(&*options.clock, newest);
         let shared = Shared {
@@ -96,7 +104,7 @@ impl Tsdb {
             head,
             log,
             encoder: Default::default(),
-            places: Places { files, sealing: Vec::new(), tombstones }.into(),
+            places: places.into(),
             state,
             exemplars,
             damaged,
@@ -124,7 +132,12 @@ struct FoundBlocks {
 
 /// Opens all blocks. What is left of an interrupted write is removed, and so is what another block contains; what is
 /// damaged is left alone and not served.
-fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> Result<FoundBlocks, StoreError> {
+fn open_blocks(
+    options: &Options,
+    directory: &Path,
+    resolution_ms: i64,
+    damaged: &Arc<Damaged>,
+) -> Result<FoundBlocks, StoreError> {
     let (mut blocks, mut unserved) = (Vec::new(), Vec::new());
     let mut named_max = Position::default();
     for name in options.vfs.list(directory).map_err(StoreError::io("listing the blocks"))? {
@@ -136,7 +149,7 @@ fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> R
             // must not claim to contain the records of today.
             named_max = named_max.max(Block::sealed_through_of(&name).unwrap_or_default());
             match Block::open(&options.vfs, &path, damaged, options.clock.elapsed_ms()) {
-                Ok(block) => blocks.push(Arc::new(block)),
+                Ok(block) => blocks.push(Arc::new(block.with_resolution(resolution_ms))),
                 Err(error) => {
                     damaged.add(1);
                     tracing::error!(%error, "A block is not served.");
@@ -163,10 +176,55 @@ fn load_tombstones(options: &Options, damaged: &Damaged) -> Tombstones {
     tombstones
 }
 
+/// Opens the files of each tier, as [`open_blocks`] does those of samples.
+fn open_tiers(options: &Options, damaged: &Arc<Damaged>) -> Result<Vec<FoundBlocks>, StoreError> {
+    warn_of_others(options);
+    let open = |resolution_ms: i64| {
+        let directory = tier_directory(&options.directory, resolution_ms);
+        options.vfs.create_dir_all(&directory).map_err(StoreError::io("creating the directory of a tier"))?;
+        let mut found = open_blocks(options, &directory, resolution_ms, damaged)?;
+        keep_apart(&mut found, damaged);
+        Ok(found)
+    };
+    options.tiers.iter().map(|tier| open(tier.resolution_ms)).collect()
+}
+
+/// Of files of one time the one with most windows is served: a bucket of both would count what is in both twice. There
+/// are such only where a file could not be read for a while and another took its place.
+fn keep_apart(found: &mut FoundBlocks, damaged: &Damaged) {
+    found.files.sort_by_key(|file| std::cmp::Reverse((file.windows().count(), file.footer.level)));
+    let mut kept: Vec<Arc<Block>> = Vec::new();
+    for file in std::mem::take(&mut found.files) {
+        let overlaps =
+            |other: &Arc<Block>| file.footer.start < other.footer.end() && other.footer.start < file.footer.end();
+        if !kept.iter().any(overlaps) {
+            kept.push(file);
+            continue;
+        }
+        damaged.add(1);
+        let path = &file.path;
+        tracing::error!(path = %path.display(), "A file of a tier is not served: another one has more of its time.");
+        let problem = "another file of this tier has more of the same time".to_owned();
+        let advice = "remove it; what it has beyond the other cannot be added".to_owned();
+        found.unserved.push(Unserved { file: path.display().to_string(), bytes: file.file_bytes(), problem, advice });
+    }
+    found.files = kept;
+}
+
+/// Says which tiers are on disk and in no config: their files are left alone.
+fn warn_of_others(options: &Options) {
+    let known: Vec<String> = options.tiers.iter().map(|tier| tier.resolution_ms.to_string()).collect();
+    let names = options.vfs.list(&options.directory.join(TIERS)).unwrap_or_default();
+    for name in names.iter().filter(|name| !known.contains(name)) {
+        let path = options.directory.join(TIERS).join(name);
+        tracing::warn!(path = %path.display(), "A tier is on disk that the config does not have: it is not served. Name it again under `storage.tiers`, or remove it.");
+    }
+}
+
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
-fn count_missing(options: &Options, checkpoint: &Checkpoint, blocks: &[Arc<Block>]) -> u64 {
-    let sealed: HashSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
-    let oldest = options.clock.now_ms().saturating_sub(options.retention_ms);
+fn count_missing(options: &Options, checkpoint: &Checkpoint, places: &Places) -> u64 {
+    let sealed: HashSet<(Timestamp, Position)> = places.all().flat_map(|block| block.windows()).collect();
+    let oldest = options.clock.now_ms().saturating_sub(options.longest_retention_ms());
     let is_missing = |named: &&(Timestamp, Position)| named.0 >= oldest && !sealed.contains(named);
     let missing: BTreeSet<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
     if let Some(first) = missing.first() {
@@ -193,7 +251,11 @@ fn count_lost_state(options: &Options, state: &State, log: &Log) -> u64 {
 
 /// Makes the names of the directories durable that were just made: a synced file in a directory that a power cut takes
 /// away is lost with it.
-fn sync_names(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
+fn sync_names(vfs: &dyn Vfs, options: &Options) -> Result<(), StoreError> {
+    let directory = &options.directory;
+    if !options.tiers.is_empty() {
+        vfs.sync_dir(&directory.join(TIERS)).map_err(StoreError::io("syncing the directory of tiers"))?;
+    }
     vfs.sync_dir(directory).map_err(StoreError::io("syncing the data directory"))?;
     // Its own name stands in a directory that may not be ours to open.
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -226,12 +288,15 @@ impl<'a> Replay<'a> {
     fn new(
         head: &'a Head,
         (state, exemplars, exemplars_through): (&'a State, &'a Exemplars, Position),
-        files: &[Arc<Block>],
+        places: &Places,
         checkpoint: Checkpoint,
-        now_ms: i64,
+        (now_ms, oldest_raw): (i64, Timestamp),
     ) -> Replay<'a> {
         let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
-        for (window, sealed_through) in files.iter().flat_map(|block| block.windows()) {
+        // Of what is past its retention the log may still have some. Within it samples are better than buckets.
+        let buckets = places.tiers.iter().flatten().flat_map(|file| file.windows());
+        let gone = buckets.filter(|(window, _)| *window < oldest_raw);
+        for (window, sealed_through) in places.files.iter().flat_map(|block| block.windows()).chain(gone) {
             let through = sealed.entry(window).or_default();
             *through = (*through).max(sealed_through);
         }

@@ -2,8 +2,8 @@
 
 use super::{
     block::Block,
-    engine::{Shared, Tsdb},
-    options::WINDOW_MS,
+    engine::{Places, Shared, Tsdb},
+    options::{TierOptions, WINDOW_MS},
 };
 use crate::{
     model::METRIC_NAME,
@@ -12,7 +12,7 @@ use crate::{
         LabelCount, Queryable, StoreError,
         upkeep::{
             BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport,
-            LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TopReport, Unserved, Upkeep,
+            LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TierReport, TopReport, Unserved, Upkeep,
             WindowReport,
         },
     },
@@ -38,6 +38,7 @@ impl Upkeep for Tsdb {
             directory: shared.options.directory.display().to_string(),
             now_ms: shared.now_ms(),
             blocks: blocks.iter().map(|block| block_report(block)).collect(),
+            tiers: shared.tier_reports(),
             head: shared.head_report(status.series),
             log: shared.log_report(),
             disk,
@@ -67,7 +68,7 @@ impl Upkeep for Tsdb {
     }
 
     fn clean(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
-        Tsdb::clean(self, progress)
+        self.shared.clean(progress)
     }
 }
 
@@ -150,17 +151,19 @@ impl Shared {
             refused_appends: get(&self.disk.refused),
         };
         let places = self.places.read();
-        let oldest = places.files.iter().min_by_key(|block| (block.footer.newest, block.footer.start)).cloned();
+        let expires_ms = |block: &Arc<Block>| block.footer.newest.saturating_add(self.retention_of(&places, block));
+        let oldest = places.all().min_by_key(|block| (expires_ms(block), block.footer.start)).cloned();
+        let oldest = oldest.map(|block| (expires_ms(&block), block));
         let goes_for_room = self.droppable(&places).into_iter().next();
         drop(places);
         let to_limit = room.allowed.map_or(u64::MAX, |allowed| allowed.saturating_sub(room.used));
         let bytes_left = to_limit.min(room.space.free.saturating_sub(room.floor));
-        let next = oldest.map(|block| NextDrop {
+        let next = oldest.map(|(expires_ms, block)| NextDrop {
             file: file_name(&block.path),
             oldest_ms: block.footer.oldest,
             newest_ms: block.footer.newest,
             bytes: block.file_bytes(),
-            expires_ms: block.footer.newest.saturating_add(self.options.retention_ms),
+            expires_ms,
             bytes_left: goes_for_room.is_some().then_some(bytes_left),
         });
         let retention = RetentionReport {
@@ -174,6 +177,29 @@ impl Shared {
         Ok((disk, retention))
     }
 
+    /// How long what is in a block is kept.
+    fn retention_of(&self, places: &Places, block: &Arc<Block>) -> i64 {
+        let is_in = |files: &Vec<Arc<Block>>| files.iter().any(|file| Arc::ptr_eq(file, block));
+        let tier = places.tiers.iter().position(is_in).and_then(|tier| self.options.tiers.get(tier));
+        tier.map_or(self.options.retention_ms, |tier| tier.retention_ms)
+    }
+
+    fn tier_reports(&self) -> Vec<TierReport> {
+        let places = self.places.read();
+        let lacks = self.lacks_from(&places);
+        let report = |((files, tier), lacks_from_ms): ((&Vec<Arc<Block>>, &TierOptions), _)| TierReport {
+            resolution_ms: tier.resolution_ms,
+            time_ms: tier.retention_ms,
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.file_bytes()).sum(),
+            values: files.iter().map(|file| file.footer.samples).sum(),
+            oldest_ms: files.iter().map(|file| file.footer.oldest).min(),
+            newest_ms: files.iter().map(|file| file.footer.newest).max(),
+            lacks_from_ms,
+        };
+        places.tiers.iter().zip(&self.options.tiers).zip(lacks).map(report).collect()
+    }
+
     fn compaction_report(&self) -> CompactionReport {
         let running = self.compaction.running().map(|progress| MergeReport {
             series_done: get(&progress.series_done),
@@ -182,6 +208,7 @@ impl Shared {
         });
         CompactionReport {
             merges: get(&self.compaction.merges),
+            tiers_built: get(&self.compaction.tiers_built),
             failures: get(&self.compaction.failures),
             bytes_written: get(&self.compaction.bytes_written),
             postponed: self.compaction.postponed.load(Ordering::Relaxed),

@@ -7,8 +7,11 @@
 use super::{
     block::Block,
     engine::{Places, Shared, Tsdb},
+    options::Options,
+    stretch::{self, stretches},
 };
 use crate::{
+    model::{TimeRange, Timestamp},
     stdx::{size::format_bytes, vfs::Space},
     store::StoreError,
 };
@@ -103,7 +106,7 @@ impl Shared {
         let of_disk = (percent > 0).then(|| (u128::from(space.total) * u128::from(percent) / 100) as u64);
         let set = (self.options.bytes_max > 0).then_some(self.options.bytes_max);
         let allowed = set.into_iter().chain(of_disk).min();
-        let blocks: u64 = self.places.read().files.iter().map(|block| block.file_bytes()).sum();
+        let blocks: u64 = self.places.read().all().map(|block| block.file_bytes()).sum();
         let used = blocks.saturating_add(self.log.stats().bytes);
         Ok(Room { space, floor: floor_of(space.total), allowed, used })
     }
@@ -177,15 +180,32 @@ impl Shared {
         }
     }
 
-    /// The blocks that may go for the sake of room, oldest first: not those of the newest window, which was live a moment
-    /// ago where it was sealed early. `places` is held by the caller.
+    /// The blocks that may go for the sake of room, in this order: first samples that all tiers have, of which only the
+    /// resolution is lost, then samples and buckets, oldest first, the finer before the coarser. Not those of the newest
+    /// window, which was live a moment ago where it was sealed early. `places` is held by the caller.
     pub fn droppable(&self, places: &Places) -> Vec<Arc<Block>> {
-        let newest_file = places.files.iter().map(|block| block.footer.newest).max();
+        let newest_file = places.all().map(|block| block.footer.newest).max();
         let newest = self.head.bounds().map(|(_, newest)| newest).max(newest_file).unwrap_or(i64::MIN);
         let live = self.head.window_of(newest);
-        let mut blocks: Vec<_> = places.files.iter().filter(|block| block.footer.newest < live).cloned().collect();
-        blocks.sort_by_key(|block| (block.footer.newest, block.footer.start));
-        blocks
+        let reference = self.reference(places, self.now_ms()).unwrap_or(i64::MIN);
+        let mut spare = Vec::new();
+        if places.tiers.iter().any(|files| !files.is_empty()) {
+            let stretches = stretches(places, self.stretch_ms(), TimeRange::ALL);
+            spare.extend(stretches.iter().flat_map(|stretch| stretch.spare(&self.options.tiers, reference)));
+        }
+        let is_spare = |block: &Arc<Block>| spare.iter().any(|known| Arc::ptr_eq(known, block));
+        let others = places.all().filter(|block| !is_spare(block)).cloned().collect();
+        let sorted = |mut blocks: Vec<Arc<Block>>| {
+            blocks.retain(|block| block.footer.newest < live);
+            blocks.sort_by_key(|block| (block.footer.newest, block.footer.start));
+            blocks
+        };
+        [sorted(others), sorted(spare)].into_iter().rev().flatten().collect()
+    }
+
+    /// How long stretches are, see [`stretch`].
+    pub fn stretch_ms(&self) -> i64 {
+        stretch::span_ms(self.options.retention_ms)
     }
 
     /// Drops blocks, oldest first, until so many bytes are on their way out. Windows in memory never go.
@@ -195,7 +215,7 @@ impl Shared {
             let mut places = self.places.write();
             let mut left = bytes;
             for block in self.droppable(&places) {
-                places.files.retain(|file| !Arc::ptr_eq(file, &block));
+                places.remove(&block);
                 left = left.saturating_sub(block.file_bytes());
                 dropped.push(block);
                 if left == 0 {
@@ -212,6 +232,25 @@ impl Shared {
         self.let_go(dropped);
     }
 
+    /// The blocks whose time is over: samples as far as all tiers have them, and buckets.
+    pub fn expired(&self, places: &Places, reference: Timestamp) -> Vec<Arc<Block>> {
+        let Options { retention_ms, tiers, .. } = &self.options;
+        let is_older = |block: &Arc<Block>, retention_ms: i64| {
+            let oldest = reference.saturating_sub(retention_ms);
+            (block.footer.newest < oldest).then(|| block.clone())
+        };
+        let mut going: Vec<_> = places.files.iter().filter_map(|block| is_older(block, *retention_ms)).collect();
+        if !tiers.is_empty() && !going.is_empty() {
+            let oldest = reference.saturating_sub(*retention_ms);
+            let stretches = stretches(places, self.stretch_ms(), TimeRange::ALL);
+            going = stretches.iter().flat_map(|stretch| stretch.expired(tiers, reference, oldest)).collect();
+        }
+        for (files, tier) in places.tiers.iter().zip(tiers) {
+            going.extend(files.iter().filter_map(|file| is_older(file, tier.retention_ms)));
+        }
+        going
+    }
+
     /// Drops blocks that are wholly past retention. The reference is our clock, the newest sample or the time that can
     /// have passed, whichever is oldest: a clock that jumps ahead deletes nothing.
     pub fn drop_expired(&self, now_ms: i64) {
@@ -221,14 +260,9 @@ impl Shared {
         let mut dropped = Vec::new();
         {
             let mut places = self.places.write();
-            let Some(oldest) = self.expiry(&places, now_ms) else { return };
-            places.files.retain(|block| {
-                let expired = block.footer.newest < oldest;
-                if expired {
-                    dropped.push(block.clone());
-                }
-                !expired
-            });
+            let Some(reference) = self.reference(&places, now_ms) else { return };
+            dropped.extend(self.expired(&places, reference));
+            dropped.iter().for_each(|block| places.remove(block));
         }
         for block in &dropped {
             self.disk.dropped_by_time.fetch_add(1, Ordering::Relaxed);
@@ -239,7 +273,7 @@ impl Shared {
 
     /// Has the files of blocks removed that are not served any more, once nobody reads them. The checkpoint forgets them
     /// first, so that the next start misses none.
-    pub fn let_go(&self, blocks: Vec<Arc<Block>>) {
+    fn let_go(&self, blocks: Vec<Arc<Block>>) {
         if blocks.is_empty() {
             return;
         }

@@ -145,6 +145,9 @@ pub fn read_runs(runs: &mut Vec<Run>, range: TimeRange, now: Timestamp, samples:
     for run in runs.iter() {
         run.read(range, now, &mut points);
     }
+    if !samples.weights.is_empty() {
+        samples.weights.splice(0..0, std::iter::repeat_n(1, points.values.len()));
+    }
     samples.timestamps.splice(0..0, points.timestamps);
     samples.values.splice(0..0, points.values);
 }

@@ -1,22 +1,22 @@
 //! Selections: series from head and files, merged by labels, each read from wherever its samples are.
 
 use super::{
-    block::{Block, ClockCache, Place, Weight, put_in_order},
+    blend::{Choice, Role, Sources, choose, read_blended},
+    block::{Block, ClockCache, Place, put_in_order},
     by_labels,
-    engine::{Shared, Tsdb},
+    engine::{Places, Shared, Tsdb},
     head::{SharedPartition, sort_samples},
     options::WINDOW_MS,
     run::{Run, read_runs},
+    stretch::{Stretch, stretches},
 };
 use crate::{
-    model::{Exemplar, Labels, Matcher, Samples, TimeRange},
-    stdx::cancel::Cancel,
-    store::{Hints, LabelCount, Origin, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus},
+    model::{Exemplar, Labels, Matcher, Samples, TimeRange, Timestamp},
+    store::{Hints, LabelCount, Origin, Queryable, SeriesId, SeriesSet, StoreError, StoreStatus, TierUse},
 };
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -31,13 +31,19 @@ enum Source {
 }
 
 /// What [`Queryable::select`] gives.
-pub(super) struct Selection {
+struct Selection {
     range: TimeRange,
     now_ms: i64,
     series: Vec<(Labels, Range<u32>)>,
     parts: Vec<Source>,
     partitions: Vec<SharedPartition>,
+    /// Blocks of samples, then files of buckets.
     files: Vec<(Arc<Block>, ClockCache)>,
+    /// Stretches that may be read from buckets, in order of time: none where samples are all that is needed.
+    choices: Vec<Choice>,
+    /// What partitions and files have to do with these.
+    partition_roles: Vec<Role>,
+    file_roles: Vec<Role>,
 }
 
 impl SeriesSet for Selection {
@@ -50,82 +56,65 @@ impl SeriesSet for Selection {
     }
 
     fn origin(&self) -> Origin {
-        Origin { partitions: self.partitions.len() as u64, blocks: self.files.len() as u64 }
+        let tier_files = self.file_roles.iter().filter(|role| matches!(role, Role::Buckets(..))).count();
+        let blocks = (self.files.len() - tier_files) as u64;
+        Origin { partitions: self.partitions.len() as u64, blocks, tier_files: tier_files as u64 }
+    }
+
+    fn tiers(&self) -> Vec<TierUse> {
+        self.choices.iter().flat_map(|choice| choice.used(self.range)).collect()
     }
 
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {
         samples.clear();
-        let mut runs = Vec::new();
         let parts = &self.series[index].1;
-        for part in &self.parts[parts.start as usize..parts.end as usize] {
-            match *part {
-                Source::Head { partition, column } => {
-                    let held = self.partitions[partition as usize].lock();
-                    let (window, clocks) = (held.window, &held.clocks);
-                    held.columns[column as usize].read(window, clocks, self.range, samples, &mut runs);
-                }
-                Source::File { file, series } => {
-                    let (file, clocks) = &self.files[file as usize];
-                    file.read(series, self.range, clocks, samples, &mut runs);
-                }
-                Source::Run(run) => runs.push(run),
-            }
+        let parts = &self.parts[parts.start as usize..parts.end as usize];
+        if !self.choices.is_empty() {
+            read_blended(self, parts, &self.choices, (self.range, self.now_ms), samples);
+            return Ok(());
         }
+        let mut runs = Vec::new();
+        parts.iter().for_each(|part| Sources::read(self, *part, samples, &mut runs));
         read_runs(&mut runs, self.range, self.now_ms, samples);
         sort_samples(samples, true);
         Ok(())
     }
 }
 
-impl Selection {
-    pub fn all_labels(&self) -> impl Iterator<Item = &Labels> {
-        self.series.iter().map(|(labels, _)| labels)
-    }
+impl Sources for Selection {
+    type Source = Source;
 
-    /// What is stored of series `index` within the range; the files that have some of it are added to `files`.
-    pub fn weigh(&self, index: usize, files: &mut BTreeSet<PathBuf>) -> Weight {
-        let parts = &self.series[index].1;
-        let mut total = Weight::default();
-        for part in &self.parts[parts.start as usize..parts.end as usize] {
-            let weight = match *part {
-                Source::Head { partition, column } => {
-                    let held = self.partitions[partition as usize].lock();
-                    let (mut samples, mut runs) = (Samples::default(), Vec::new());
-                    held.columns[column as usize].read(held.window, &held.clocks, self.range, &mut samples, &mut runs);
-                    weigh_head(&samples, &runs, self.range, self.now_ms)
-                }
-                Source::File { file, series } => {
-                    let (file, clocks) = &self.files[file as usize];
-                    let weight = file.weigh_left(series, self.range, clocks);
-                    if !weight.is_nothing() && !files.contains(&file.path) {
-                        files.insert(file.path.clone());
-                    }
-                    weight
-                }
-                Source::Run(run) => weigh_head(&Samples::default(), &[run], self.range, self.now_ms),
-            };
-            total.add(&weight);
+    fn role(&self, source: Source) -> Role {
+        match source {
+            Source::Head { partition, .. } => self.partition_roles[partition as usize],
+            Source::File { file, .. } => self.file_roles[file as usize],
+            Source::Run(_) => Role::Free,
         }
-        total
     }
-}
 
-/// About what samples and runs in memory take there.
-fn weigh_head(samples: &Samples, runs: &[Run], range: TimeRange, now_ms: i64) -> Weight {
-    const SAMPLE_BYTES: usize = 2;
-    const HISTOGRAM_BYTES: usize = 512;
-    let mut runs = runs.to_vec();
-    runs.retain(|run| run.says_something(range, now_ms));
-    let times = samples.timestamps.iter().copied().chain(samples.histograms.iter().map(|sample| sample.timestamp));
-    let of_runs = runs.iter().flat_map(|run| [run.first.max(range.start()), run.until(now_ms).min(range.end())]);
-    let bytes = samples.timestamps.len() * SAMPLE_BYTES
-        + samples.histograms.len() * HISTOGRAM_BYTES
-        + runs.len() * size_of::<Run>();
-    Weight {
-        samples: samples.len() as u64,
-        runs: runs.len() as u64,
-        bytes: bytes as u64,
-        bounds: times.chain(of_runs).map(|at| (at, at)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+    fn read(&self, source: Source, samples: &mut Samples, runs: &mut Vec<Run>) {
+        match source {
+            Source::Head { partition, column } => {
+                let held = self.partitions[partition as usize].lock();
+                let (window, clocks) = (held.window, &held.clocks);
+                held.columns[column as usize].read(window, clocks, self.range, samples, runs);
+            }
+            Source::File { file, series } => {
+                let (file, clocks) = &self.files[file as usize];
+                file.read(series, self.range, clocks, samples, runs);
+            }
+            Source::Run(run) => runs.push(run),
+        }
+    }
+
+    fn file(&self, source: Source) -> Option<(&Block, u32, &ClockCache)> {
+        match source {
+            Source::File { file, series } => {
+                let (file, clocks) = &self.files[file as usize];
+                Some((file, series, clocks))
+            }
+            Source::Head { .. } | Source::Run(_) => None,
+        }
     }
 }
 
@@ -137,15 +126,15 @@ struct Collector {
 }
 
 impl Shared {
-    pub fn collect(&self, range: TimeRange, matchers: &[Matcher], cancel: &Cancel) -> Result<Selection, StoreError> {
+    fn collect(&self, range: TimeRange, matchers: &[Matcher], hints: &Hints) -> Result<Selection, StoreError> {
+        let cancel = &hints.cancel;
         let now_ms = self.now_ms();
         let mut collector = Collector::default();
         // The open runs before the partitions: a run that is closed meanwhile is met in both, never in neither.
         let by_shard = self.collect_runs(range, now_ms, matchers, &mut collector);
         // Held until it is known what there is: a window must not move from one place to the other meanwhile.
         let places = self.places.read();
-        let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
-        let files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
+        let Files { files, roles: file_roles, choices } = self.files_to_read(&places, range, hints);
         let mut partitions = self.head.overlapping(range);
         let mut generations = vec![LIVE; partitions.len()];
         for (frozen, generation) in places.sealing.iter().rev().zip((0..LIVE).rev()) {
@@ -187,7 +176,14 @@ impl Shared {
         let cache = |file: &Block, is_read| if is_read { file.clock_cache() } else { ClockCache::default() };
         let files =
             files.into_iter().zip(is_read).map(|(file, is_read)| (file.clone(), cache(&file, is_read))).collect();
-        Ok(Selection { range, now_ms, series, parts, partitions, files })
+        let role_of = |at: Timestamp| (0..).zip(&choices).find(|(_, choice)| choice.contains(at));
+        let role = |partition: &SharedPartition| {
+            // Where samples are all that is read there is nothing to lock for.
+            let found = if choices.is_empty() { None } else { role_of(partition.lock().window) };
+            found.map_or(Role::Free, |(own, _)| Role::Samples(own))
+        };
+        let partition_roles = partitions.iter().map(role).collect();
+        Ok(Selection { range, now_ms, series, parts, partitions, files, choices, partition_roles, file_roles })
     }
 
     /// The series of the catalogue with their open runs, and where each shard's stand in `collector`.
@@ -267,7 +263,7 @@ fn collect_file(file: &Block, number: u32, matchers: &[Matcher], merge: bool, co
 
 impl Queryable for Tsdb {
     fn select(&self, range: TimeRange, matchers: &[Matcher], hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
-        Ok(Arc::new(self.shared.collect(range, matchers, &hints.cancel)?))
+        Ok(Arc::new(self.shared.collect(range, matchers, hints)?))
     }
 
     fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
@@ -278,7 +274,7 @@ impl Queryable for Tsdb {
                 file.add_names(&mut names);
             }
         } else {
-            let found = self.shared.collect(range, matchers, &Cancel::new())?;
+            let found = self.shared.collect(range, matchers, &Hints::default())?;
             for (labels, _) in &found.series {
                 for (name, _) in labels.iter() {
                     if !names.contains(name) {
@@ -298,7 +294,7 @@ impl Queryable for Tsdb {
                 file.add_values(name, &mut values);
             }
         } else {
-            let found = self.shared.collect(range, matchers, &Cancel::new())?;
+            let found = self.shared.collect(range, matchers, &Hints::default())?;
             for value in found.series.iter().filter_map(|(labels, _)| labels.get(name)) {
                 if !values.contains(value) {
                     values.insert(value.to_owned());
@@ -332,10 +328,46 @@ impl Queryable for Tsdb {
     }
 }
 
+/// The files of a selection.
+struct Files {
+    files: Vec<Arc<Block>>,
+    /// What each has to do with the choices.
+    roles: Vec<Role>,
+    choices: Vec<Choice>,
+}
+
 impl Shared {
     fn files_in(&self, range: TimeRange) -> Vec<Arc<Block>> {
+        self.files_to_read(&self.places.read(), range, &Hints::default()).files
+    }
+
+    /// Blocks of samples, and files of buckets for the stretches where these are read or may be.
+    fn files_to_read(&self, places: &Places, range: TimeRange, hints: &Hints) -> Files {
         let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
-        self.places.read().files.iter().filter(overlaps).cloned().collect()
+        let mut files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
+        let (mut choices, mut unread) = (Vec::new(), Vec::new());
+        if places.tiers.iter().flatten().any(|file| overlaps(&file)) {
+            let is_live = |stretch: &Stretch| self.is_live(places, stretch);
+            let stretches = stretches(places, self.stretch_ms(), range);
+            (choices, unread) = choose(&stretches, hints, &self.options.tiers, is_live);
+        }
+        files.retain(|file| !unread.iter().any(|unread| Arc::ptr_eq(unread, file)));
+        let choice_at = |at: Timestamp| (0..).zip(&choices).find(|(_, choice)| choice.contains(at));
+        let role = |file: &Arc<Block>| choice_at(file.footer.start).map_or(Role::Free, |(own, _)| Role::Samples(own));
+        let mut roles: Vec<Role> = files.iter().map(role).collect();
+        for (file, role) in (0..).zip(&choices).flat_map(|(own, choice)| choice.files(own)) {
+            files.push(file);
+            roles.push(role);
+        }
+        Files { files, roles, choices }
+    }
+
+    /// Whether samples of a stretch are in memory.
+    pub fn is_live(&self, places: &Places, stretch: &Stretch) -> bool {
+        let range = TimeRange::new(stretch.target.start, stretch.end().saturating_sub(1));
+        let is_within = |window: Timestamp| range.is_some_and(|range| range.contains(window));
+        range.is_some_and(|range| !self.head.overlapping(range).is_empty())
+            || places.sealing.iter().any(|frozen| is_within(frozen.window))
     }
 
     fn catalog_status(&self, limit: usize) -> StoreStatus {

@@ -1,6 +1,6 @@
 //! The engine against the plain store, through restarts, seals and power cuts.
 
-use super::{Options, Tsdb, options::WINDOW_MS};
+use super::{Options, TierOptions, Tsdb, options::WINDOW_MS};
 use crate::{
     model::{Histogram, Labels, MatchOp, Matcher, Samples, TimeRange, Timestamp},
     stdx::{
@@ -62,6 +62,7 @@ pub(in crate::store) struct Bench {
     pub head_bytes_max: usize,
     pub bytes_max: u64,
     pub disk_percent_max: u32,
+    pub tiers: Vec<TierOptions>,
 }
 
 impl Bench {
@@ -75,6 +76,7 @@ impl Bench {
             head_bytes_max: defaults.head_bytes_max,
             bytes_max: defaults.bytes_max,
             disk_percent_max: defaults.disk_percent_max,
+            tiers: Vec::new(),
         }
     }
 
@@ -83,6 +85,7 @@ impl Bench {
         options.clock = Arc::new(self.clock.clone());
         options.vfs = Arc::new(self.vfs.clone()) as Arc<dyn Vfs>;
         options.log.segment_bytes = 4096;
+        options.tiers.clone_from(&self.tiers);
         (options.retention_ms, options.head_bytes_max) = (self.retention_ms, self.head_bytes_max);
         (options.bytes_max, options.disk_percent_max) = (self.bytes_max, self.disk_percent_max);
         options

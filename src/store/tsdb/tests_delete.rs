@@ -3,10 +3,12 @@
 use super::{
     delete::TOMBSTONES_MAX,
     tests::{Bench, all, contents, labels, time_of},
+    tests_tiers::{self, BEGIN, DAY_MS, MINUTE_MS, ask, count_of, count_on, counter_labels, keep_up, live, tiered},
     *,
 };
 use crate::{
     model::{Exemplar, Labels, Matcher, Samples, TimeRange},
+    stdx::vfs::Vfs,
     store::{Appendable, Deletion, Queryable, RunChange, StoreError, Upkeep, WriteBatch},
 };
 use std::sync::{
@@ -214,14 +216,22 @@ fn a_window_of_which_nothing_is_left_does_not_come_back_from_the_log() {
     write(&store, 0, [time_of(0)].into_iter());
     let selectors = vec![vec![Matcher::equal("n", "0")]];
     store.delete(&Deletion { selectors, range: TimeRange::ALL }).unwrap();
-    let (_, task) = store.shared.cleaning(|_, cuts| !cuts.is_empty()).unwrap();
-    store.shared.merge(&task, &Arc::default()).unwrap();
-    assert_eq!(bench.files("/data/blocks").len(), 0, "nothing is left to write");
+    let merge = |store: &Tsdb| {
+        let (_, task) = store.shared.cleaning(|_, cuts| !cuts.is_empty()).unwrap();
+        store.shared.merge(&task, &Arc::default()).unwrap();
+    };
+    merge(&store);
     assert_eq!(store.shared.places.read().tombstones.len(), 1, "the log still has it");
     drop(store);
     let store = bench.open();
+    assert_eq!((contents(&store), store.status(0).unwrap().damaged), (vec![], 0), "and nothing is missing");
+    // Even where the block is lost that says what was sealed.
+    drop(store);
+    let files = bench.files("/data/blocks");
+    assert_eq!(files.len(), 1);
+    bench.vfs.remove(&files[0]).unwrap();
+    let store = bench.open();
     assert_eq!(contents(&store), []);
-    assert_eq!(store.status(0).unwrap().damaged, 0, "and nothing is missing");
     write(&store, 0, [time_of(0)].into_iter());
     drop(store);
     assert_eq!(contents(&bench.open()).len(), 1, "written again");
@@ -347,4 +357,130 @@ fn a_plan_tells_what_would_go_and_changes_nothing() {
     store.delete(&nobody).unwrap();
     assert_eq!(store.shared.places.read().tombstones.len(), 0, "nothing is kept of what takes nothing");
     assert!(!store.shared.head.windows(bench.clock_now()).is_empty(), "nor is anything sealed for it");
+}
+
+/// The counter and another series, with half of their time in buckets alone.
+fn prepare_tiers() -> (Bench, Tsdb, Labels) {
+    let bench = tiered();
+    let store = bench.open();
+    let other = Labels::from_pairs([("__name__", "other_total"), ("n", "8")]).unwrap();
+    for _ in 0..16 {
+        let from = bench.clock_now();
+        tests_tiers::write(&store, &other, (0..360).map(|at| (from + at * MINUTE_MS, at as f64)));
+        bench.clock.advance(6 * 60 * MINUTE_MS);
+        count_on(&store, from, bench.clock_now());
+        keep_up(&store);
+    }
+    (bench, store, other)
+}
+
+fn of_counter(start: i64, end: i64) -> Deletion {
+    let selectors = vec![vec![Matcher::equal("__name__", "requests_total")]];
+    Deletion { selectors, range: TimeRange::new(start, end).unwrap() }
+}
+
+#[test]
+fn a_range_takes_whole_buckets_where_samples_are_gone_and_only_samples_where_they_are_there() {
+    let (mut bench, store, other) = prepare_tiers();
+    let counter = counter_labels();
+    let day = |number: i64| BEGIN + number * DAY_MS;
+    let others = count_of(&store, &other, TimeRange::ALL);
+    let count = |store: &Tsdb, first: i64, last: i64| {
+        count_of(store, &counter, TimeRange::new(BEGIN + first * MINUTE_MS + 1, BEGIN + last * MINUTE_MS).unwrap())
+    };
+    assert!(store.shared.places.read().files.iter().all(|block| block.footer.start > day(0)), "samples are gone");
+    // Of the first day, in buckets of an hour and five minutes, from minute 62 to 63: the bucket of an hour is asked for
+    // by who asks for an hour.
+    let plan = store.plan_delete(&of_counter(day(0) + 62 * MINUTE_MS, day(0) + 63 * MINUTE_MS), 9, &Default::default());
+    assert_eq!(plan.unwrap().buckets, 2, "one of each resolution");
+    store.delete(&of_counter(day(0) + 62 * MINUTE_MS, day(0) + 63 * MINUTE_MS)).unwrap();
+    assert_eq!((count(&store, 0, 60), count(&store, 120, 180)), (60, 60));
+    assert_eq!(count(&store, 60, 120), 0, "the bucket of an hour");
+    // Of today, where samples are: those alone, and the buckets are built again.
+    let now = bench.clock_now();
+    let minute = (now - BEGIN) / MINUTE_MS - 2 * 24 * 60 + 62;
+    let before = count(&store, minute - 62, minute + 58);
+    store.delete(&of_counter(BEGIN + minute * MINUTE_MS, BEGIN + (minute + 1) * MINUTE_MS)).unwrap();
+    assert_eq!(count(&store, minute - 62, minute + 58), before - 2);
+    let check = |store: &Tsdb, context: &str| {
+        assert_eq!((count(store, 0, 60), count(store, 60, 120), count(store, 120, 180)), (60, 0, 60), "{context}");
+        assert_eq!(count(store, minute - 62, minute + 58), before - 2, "{context}");
+        assert_eq!(count_of(store, &other, TimeRange::ALL), others, "{context}: nothing of others");
+    };
+    check(&store, "at once");
+    drop(store);
+    let store = bench.open();
+    check(&store, "opened again");
+    store.clean(&Arc::default()).unwrap();
+    check(&store, "cleaned");
+    let places = store.shared.places.read();
+    assert!(places.all().all(|file| file.cuts().is_empty()));
+    assert_eq!(places.tombstones.len(), 0);
+    drop(places);
+    // As time goes on the samples of today become buckets.
+    live(&bench, &store, 3);
+    assert_eq!(count(&store, minute - 62, minute + 58), before - 2, "in buckets");
+    drop(store);
+    bench.vfs = bench.vfs.after_power_cut(1);
+    let store = bench.open();
+    assert_eq!(count(&store, minute - 62, minute + 58), before - 2, "in buckets, opened again");
+    assert_eq!((count(&store, 0, 60), count(&store, 60, 120)), (60, 0));
+}
+
+#[test]
+fn what_is_written_into_deleted_buckets_is_there() {
+    let (bench, store, _) = prepare_tiers();
+    let counter = counter_labels();
+    let hour = TimeRange::new(BEGIN + 1, BEGIN + 60 * MINUTE_MS).unwrap();
+    store.delete(&of_counter(BEGIN, BEGIN + 60 * MINUTE_MS)).unwrap();
+    assert_eq!(count_of(&store, &counter, hour), 0);
+    let taken = tests_tiers::write(&store, &counter, (1..=30).map(|at| (BEGIN + at * MINUTE_MS, at as f64)));
+    assert_eq!((taken, count_of(&store, &counter, hour)), (30, 30));
+    for days in [0, 8] {
+        bench.clock.advance(days * DAY_MS);
+        keep_up(&store);
+        store.clean(&Arc::default()).unwrap();
+        assert_eq!(count_of(&store, &counter, hour), 30, "after {days} days");
+    }
+    drop(store);
+    assert_eq!(count_of(&bench.open(), &counter, hour), 30);
+}
+
+#[test]
+fn an_error_or_a_power_cut_while_buckets_are_deleted_and_cleaned_leaves_all_or_nothing() {
+    let range = of_counter(BEGIN + 62 * MINUTE_MS, BEGIN + 3 * DAY_MS + 63 * MINUTE_MS);
+    let work = |store: &Tsdb| -> Result<(), StoreError> {
+        store.delete(&range)?;
+        store.clean(&Arc::default()).map(drop)
+    };
+    let (bench, store, other) = prepare_tiers();
+    let all = |store: &Tsdb| {
+        [counter_labels(), other.clone()].map(|labels| ask(store, &labels, TimeRange::ALL, &Default::default()).0)
+    };
+    let (before, start, fresh) = (all(&store), bench.vfs.calls(), bench.vfs.after_power_cut(0));
+    work(&store).unwrap();
+    let (after, calls) = (all(&store), bench.vfs.calls() - start);
+    assert!(before != after && before[1] == after[1] && calls > 40, "{calls}");
+    drop(store);
+    for call in (0..calls).step_by(3) {
+        let mut bench = tiered();
+        bench.clock.set(BEGIN + 4 * DAY_MS);
+        bench.vfs = fresh.after_power_cut(0);
+        bench.vfs.set_clock(bench.clock.clone());
+        let store = bench.open();
+        assert_eq!(all(&store), before);
+        bench.vfs.fail(bench.vfs.calls() + call, if call % 2 == 0 { 1 } else { u64::MAX });
+        let deleted = store.delete(&range);
+        let cleaned = store.clean(&Arc::default());
+        let cut = bench.vfs.after_power_cut(call);
+        bench.vfs.heal();
+        assert_eq!(all(&store), if deleted.is_ok() { after.clone() } else { before.clone() }, "call {call}");
+        work(&store).unwrap();
+        assert_eq!(all(&store), after, "call {call}: again, {cleaned:?}");
+        drop(store);
+        assert_eq!(all(&bench.open()), after, "call {call}: opened");
+        bench.vfs = cut;
+        let found = all(&bench.open());
+        assert!(found == after || found == before && deleted.is_err(), "call {call}: {deleted:?}, {cleaned:?}");
+    }
 }

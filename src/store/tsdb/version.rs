@@ -1,6 +1,6 @@
 //! What a newer program wrote is not damage: a directory with any of it is refused before anything in it is touched.
 
-use super::{block::newer_format, log};
+use super::{block::newer_format, log, options::TIERS};
 use crate::{
     stdx::vfs::{OpenMode, Vfs},
     store::StoreError,
@@ -26,10 +26,16 @@ pub fn check(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
             return Err(newer(name, u64::from(version), u64::from(MARKED_VERSION)));
         }
     }
-    let blocks = directory.join("blocks");
+    check_blocks(vfs, directory, "blocks")?;
+    let tiers = vfs.list(&directory.join(TIERS)).unwrap_or_default();
+    tiers.iter().try_for_each(|tier| check_blocks(vfs, directory, &format!("{TIERS}/{tier}")))
+}
+
+fn check_blocks(vfs: &dyn Vfs, directory: &Path, below: &str) -> Result<(), StoreError> {
+    let blocks = directory.join(below);
     for name in vfs.list(&blocks).unwrap_or_default().iter().filter(|name| name.ends_with(".block")) {
         if let Some(version) = newer_format(vfs, &blocks.join(name)) {
-            return Err(newer(&format!("blocks/{name}"), u64::from(version), 1));
+            return Err(newer(&format!("{below}/{name}"), u64::from(version), 1));
         }
     }
     Ok(())

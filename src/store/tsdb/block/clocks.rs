@@ -37,24 +37,34 @@ impl ClockSet {
 
     /// Finds a clock that has all of `ticks`, which ascend, or makes it one.
     pub fn place(&mut self, ticks: &[u32]) -> Placement {
+        self.find(ticks).unwrap_or_else(|| {
+            let hash = self.hash(ticks);
+            let clock = self.add(ticks.to_vec());
+            self.by_content.entry(hash).or_default().push(clock);
+            self.touch(clock);
+            Placement { clock, first: 0, ticks: ticks.len() as u32, gaps: Vec::new() }
+        })
+    }
+
+    fn hash(&mut self, ticks: &[u32]) -> u64 {
         self.bytes.clear();
         self.bytes.extend(ticks.iter().flat_map(|tick| tick.to_le_bytes()));
-        let hash = xxhash_rust::xxh3::xxh3_64(&self.bytes);
+        xxhash_rust::xxh3::xxh3_64(&self.bytes)
+    }
+
+    /// Finds a clock that has all of `ticks`, which ascend.
+    pub fn find(&mut self, ticks: &[u32]) -> Option<Placement> {
+        let hash = self.hash(ticks);
         let same = self.by_content.get(&hash).into_iter().flatten().copied();
         let mut same = same.filter(|clock| self.clocks[*clock as usize] == ticks);
         if let Some(clock) = same.next() {
             self.touch(clock);
-            return Placement { clock, first: 0, ticks: ticks.len() as u32, gaps: Vec::new() };
+            return Some(Placement { clock, first: 0, ticks: ticks.len() as u32, gaps: Vec::new() });
         }
         let tried = self.recent.iter().rev().take(TRIED_MAX);
-        let found = tried.filter_map(|clock| within(*clock, &self.clocks[*clock as usize], ticks)).next();
-        let placement = found.unwrap_or_else(|| {
-            let clock = self.add(ticks.to_vec());
-            self.by_content.entry(hash).or_default().push(clock);
-            Placement { clock, first: 0, ticks: ticks.len() as u32, gaps: Vec::new() }
-        });
-        self.touch(placement.clock);
-        placement
+        let found = tried.filter_map(|clock| within(*clock, &self.clocks[*clock as usize], ticks)).next()?;
+        self.touch(found.clock);
+        Some(found)
     }
 
     fn touch(&mut self, clock: u32) {

@@ -6,13 +6,14 @@
 use super::reader::{Block, ClockCache};
 use crate::{
     model::{Samples, TimeRange, Timestamp},
-    stdx::bytes::take_varint_signed,
+    stdx::bytes::{take_varint, take_varint_signed},
     store::tsdb::{
-        block::series::SeriesHead,
+        block::series::{Chunk, SeriesHead},
         codec::skip_histogram,
         head::clock::stretches,
         log::Position,
         run::Run,
+        tier::bucket_end,
         tombstones::{Tombstone, Tombstones},
     },
 };
@@ -41,24 +42,35 @@ struct Cut {
 
 /// What is stored within a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weight {
+pub struct Stored {
     /// Float samples and histograms.
     pub samples: u64,
+    /// Buckets, in a file of such. One of several kinds of values counts once.
+    pub buckets: u64,
     /// Runs with something to say there.
     pub runs: u64,
     /// About what they take of the file.
     pub bytes: u64,
+    /// Everything but runs: what is looked at to see whether all of it is within.
+    points: u64,
     /// The first and the last time of something.
     pub bounds: Option<(Timestamp, Timestamp)>,
 }
 
-impl Weight {
-    pub fn is_nothing(&self) -> bool {
-        self.samples == 0 && self.runs == 0
+impl Stored {
+    /// So many samples, in so many bytes.
+    pub fn of_samples(samples: u64, bytes: u64) -> Stored {
+        Stored { samples, bytes, points: samples, ..Stored::default() }
     }
 
-    pub fn add(&mut self, other: &Weight) {
+    pub fn is_nothing(&self) -> bool {
+        self.points == 0 && self.runs == 0
+    }
+
+    pub fn add(&mut self, other: &Stored) {
         self.samples += other.samples;
+        self.buckets += other.buckets;
+        self.points += other.points;
         self.runs += other.runs;
         self.bytes += other.bytes;
         let both = self.bounds.into_iter().chain(other.bounds);
@@ -66,7 +78,7 @@ impl Weight {
     }
 
     fn meet(&mut self, at: Timestamp) {
-        self.add(&Weight { bounds: Some((at, at)), ..Weight::default() });
+        self.add(&Stored { bounds: Some((at, at)), ..Stored::default() });
     }
 }
 
@@ -194,10 +206,9 @@ impl Block {
         cuts.bytes += wholly.iter().map(|series| self.series_extent(series)).sum::<u64>();
         for series in &partly {
             let ranges = cuts.of(series).unwrap_or_default();
-            let taken = self.weigh_all(series, &ranges, &clocks).unwrap_or_default();
+            let taken = self.sum(series, &ranges, &clocks).unwrap_or_default();
             let whole = self.weigh(series, TimeRange::ALL, &clocks).unwrap_or_default();
-            let has_runs = whole.runs > 0 && !self.runs_are_cut(series, &ranges);
-            if taken.samples == whole.samples && !has_runs {
+            if taken.points == whole.points && self.runs_are_cut(series, &ranges) {
                 cuts.gone.insert(series);
                 cuts.bytes += self.series_extent(series);
             } else {
@@ -214,27 +225,40 @@ impl Block {
         self.is_cut.store(is_cut, Ordering::Release);
     }
 
+    /// What is cut out of a series, in order of time and apart.
+    pub(super) fn cuts_of(&self, series: u32) -> Vec<TimeRange> {
+        if !self.is_cut.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let cuts = self.cuts();
+        if cuts.has_all_of(series) { vec![TimeRange::ALL] } else { cuts.of(series).unwrap_or_default() }
+    }
+
+    /// The range with all of the buckets that it overlaps: a bucket of which something is deleted goes whole.
+    fn in_buckets(&self, range: TimeRange) -> TimeRange {
+        let (first, last) =
+            (bucket_end(range.start(), self.resolution_ms), bucket_end(range.end(), self.resolution_ms));
+        TimeRange::new(first.saturating_sub(self.resolution_ms - 1), last).unwrap_or(range)
+    }
+
+    /// The same for what is cut out of a series of buckets.
+    pub(super) fn all_in_buckets(&self, ranges: &[TimeRange]) -> Vec<TimeRange> {
+        apart(ranges.iter().map(|range| self.in_buckets(*range)).collect())
+    }
+
     fn cut_of(&self, tombstone: &Tombstone, clocks: &ClockCache) -> Option<Cut> {
         let range = tombstone.deletion.range;
-        let covered = self.range().filter(|covered| covered.overlaps(range))?;
+        let covered = self.range().filter(|covered| covered.overlaps(self.in_buckets(range)))?;
         let mut series = RoaringBitmap::new();
         for matchers in &tombstone.deletion.selectors {
             series |= self.index().find(matchers);
         }
         // Else every series has something there.
         if !contains(range, covered) {
-            let meets = |number: &u32| self.weigh(*number, range, clocks).is_some_and(|weight| !weight.is_nothing());
+            let meets = |number: &u32| self.weigh(*number, range, clocks).is_some_and(|stored| !stored.is_nothing());
             series = series.iter().filter(meets).collect();
         }
         (!series.is_empty()).then_some(Cut { position: tombstone.position, range, series })
-    }
-
-    fn weigh_all(&self, series: u32, ranges: &[TimeRange], clocks: &ClockCache) -> Option<Weight> {
-        let mut sum = Weight::default();
-        for range in ranges {
-            sum.add(&self.weigh(series, *range, clocks)?);
-        }
-        Some(sum)
     }
 
     fn runs_are_cut(&self, series: u32, ranges: &[TimeRange]) -> bool {
@@ -245,72 +269,119 @@ impl Block {
     }
 
     /// What is left of a series within `range`, as [`Block::weigh`] tells it. Nothing where the record is damaged.
-    pub fn weigh_left(&self, series: u32, range: TimeRange, clocks: &ClockCache) -> Weight {
-        let cuts = self.cuts();
-        if cuts.has_all_of(series) {
-            return Weight::default();
+    pub fn weigh_left(&self, series: u32, range: TimeRange, clocks: &ClockCache) -> Stored {
+        let cuts = self.cuts_of(series);
+        if cuts.is_empty() {
+            return self.weigh(series, range, clocks).unwrap_or_default();
         }
-        let left = outside(range, &cuts.of(series).unwrap_or_default());
-        self.weigh_all(series, &left, clocks).unwrap_or_default()
+        let Some((head, bodies)) = self.head(series) else { return Stored::default() };
+        let points = match head.has_columns {
+            true => outside(self.in_buckets(range), &self.all_in_buckets(&cuts)),
+            false => outside(range, &cuts),
+        };
+        let mut left = Stored::default();
+        for range in points {
+            left.add(&self.points_in(&head, bodies, range, clocks).unwrap_or_default());
+        }
+        let mut runs = head.runs;
+        cut_runs(&mut runs, 0, &cuts);
+        left.add(&runs_in(&runs, range));
+        left
     }
 
-    /// What the file has of a series within `range`, whether it is cut out or not. Decodes no value. `None` where the
-    /// record is damaged.
-    pub fn weigh(&self, series: u32, range: TimeRange, clocks: &ClockCache) -> Option<Weight> {
-        let (head, mut bodies) = self.head(series)?;
-        let SeriesHead { chunks, histograms, histograms_body, runs, .. } = head;
-        let mut weight = Weight::default();
-        for chunk in &chunks {
-            bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
-            let placement = &chunk.placement;
-            let clock = self.clock(clocks, placement.clock)?;
-            let first = placement.first as usize;
-            let clock = clock.get(first..first.checked_add(placement.ticks as usize)?)?;
-            let time = |tick: &u32| self.footer.start.saturating_add(i64::from(*tick));
-            let from = clock.partition_point(|tick| time(tick) < range.start()) as u32;
-            let to = clock.partition_point(|tick| time(tick) <= range.end()) as u32;
-            let mut within = 0u64;
-            stretches(placement.ticks, &placement.gaps, |start, end| {
-                let (start, end) = (start.max(from), end.min(to));
-                if start < end {
-                    within += u64::from(end - start);
-                    [start, end - 1]
-                        .into_iter()
-                        .filter_map(|at| clock.get(at as usize))
-                        .for_each(|at| weight.meet(time(at)));
-                }
-            });
-            weight.samples += within;
-            weight.bytes += chunk.body.length * within / u64::from(chunk.count.max(1));
+    /// What the file has of a series within ranges that are apart.
+    fn sum(&self, series: u32, ranges: &[TimeRange], clocks: &ClockCache) -> Option<Stored> {
+        let (head, bodies) = self.head(series)?;
+        let mut sum = Stored::default();
+        let points = if head.has_columns { self.all_in_buckets(ranges) } else { ranges.to_vec() };
+        for range in points {
+            sum.add(&self.points_in(&head, bodies, range, clocks)?);
         }
-        if histograms > 0 {
-            let body = bodies.split_off(..usize::try_from(histograms_body.length).ok()?)?;
+        ranges.iter().for_each(|range| sum.add(&runs_in(&head.runs, *range)));
+        Some(sum)
+    }
+
+    /// What the file has of a series within `range`, or in the buckets that it overlaps, whether it is cut out or not.
+    /// Decodes no value. `None` where the record is damaged.
+    pub fn weigh(&self, series: u32, range: TimeRange, clocks: &ClockCache) -> Option<Stored> {
+        self.sum(series, &[range], clocks)
+    }
+
+    fn points_in(&self, head: &SeriesHead, mut bodies: &[u8], range: TimeRange, clocks: &ClockCache) -> Option<Stored> {
+        let mut stored = Stored::default();
+        let mut of_column = 0;
+        for (index, chunk) in head.chunks.iter().enumerate() {
+            bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
+            let within = self.ticks_in(chunk, range, clocks, &mut stored)?;
+            stored.points += within;
+            stored.bytes += chunk.body.length * within / u64::from(chunk.count.max(1));
+            if !head.has_columns {
+                stored.samples += within;
+                continue;
+            }
+            // A column may have several chunks, which follow one another.
+            let is_same = index > 0 && head.chunks[index - 1].column == chunk.column;
+            of_column = if is_same { of_column + within } else { within };
+            stored.buckets = stored.buckets.max(of_column);
+        }
+        if head.histograms > 0 {
+            let body = bodies.split_off(..usize::try_from(head.histograms_body.length).ok()?)?;
             let mut within = 0;
-            histogram_times(body, histograms, |at| {
+            histogram_times(body, head.histograms, head.has_columns, |at| {
                 if range.contains(at) {
                     within += 1;
-                    weight.meet(at);
+                    stored.meet(at);
                 }
             })?;
-            weight.samples += within;
-            weight.bytes += histograms_body.length * within / histograms;
+            stored.points += within;
+            stored.bytes += head.histograms_body.length * within / head.histograms;
+            if head.has_columns { stored.buckets += within } else { stored.samples += within }
         }
-        for run in &runs {
-            let until = run.until(run.first);
-            if run.says_something(range, until) {
-                weight.runs += 1;
-                weight.meet(run.first.min(until).max(range.start()));
-                weight.meet(until.min(range.end()));
+        Some(stored)
+    }
+
+    /// How many values a chunk has within a range; their first and last times are added to `stored`.
+    fn ticks_in(&self, chunk: &Chunk, range: TimeRange, clocks: &ClockCache, stored: &mut Stored) -> Option<u64> {
+        let placement = &chunk.placement;
+        let clock = self.clock(clocks, placement.clock)?;
+        let first = placement.first as usize;
+        let clock = clock.get(first..first.checked_add(placement.ticks as usize)?)?;
+        let time = |tick: &u32| self.footer.start.saturating_add(i64::from(*tick));
+        let from = clock.partition_point(|tick| time(tick) < range.start()) as u32;
+        let to = clock.partition_point(|tick| time(tick) <= range.end()) as u32;
+        let mut within = 0;
+        stretches(placement.ticks, &placement.gaps, |start, end| {
+            let (start, end) = (start.max(from), end.min(to));
+            if start < end {
+                within += u64::from(end - start);
+                let ends = [start, end - 1].into_iter().filter_map(|at| clock.get(at as usize));
+                ends.for_each(|tick| stored.meet(time(tick)));
             }
-        }
-        Some(weight)
+        });
+        Some(within)
     }
 }
 
+fn runs_in(runs: &[Run], range: TimeRange) -> Stored {
+    let mut stored = Stored::default();
+    for run in runs {
+        let until = run.until(run.first);
+        if run.says_something(range, until) {
+            stored.runs += 1;
+            stored.meet(run.first.min(until).max(range.start()));
+            stored.meet(until.min(range.end()));
+        }
+    }
+    stored
+}
+
 /// Calls `visit` with the time of each of `count` histograms.
-fn histogram_times(mut body: &[u8], count: u64, mut visit: impl FnMut(Timestamp)) -> Option<()> {
+fn histogram_times(mut body: &[u8], count: u64, has_weights: bool, mut visit: impl FnMut(Timestamp)) -> Option<()> {
     for _ in 0..count {
         visit(take_varint_signed(&mut body)?);
+        if has_weights {
+            take_varint(&mut body)?;
+        }
         skip_histogram(&mut body)?;
     }
     Some(())

@@ -2,12 +2,12 @@
 
 use super::{
     clocks::{ClockSet, Placement},
-    series::{Body, Chunk, SeriesHead},
+    series::{Body, Chunk, SeriesHead, Weight},
     values::{self, Kind, VALUES_MAX},
 };
 use crate::{
     model::{Histogram, Samples, Timestamp},
-    stdx::bytes::push_varint_signed,
+    stdx::bytes::{push_varint, push_varint_signed},
     store::tsdb::{codec::push_histogram, run::Run},
 };
 use std::sync::Arc;
@@ -28,27 +28,70 @@ impl Draft {
 
     /// Adds a chunk whose values are encoded already.
     pub fn chunk(&mut self, placement: Placement, count: u32, kind: Kind, body: &[u8]) {
-        self.head.chunks.push(Chunk { placement, count, kind, body: Body::of(body) });
+        self.head.chunks.push(Chunk { column: 0, placement, count, kind, body: Body::of(body) });
         self.bodies.extend_from_slice(body);
     }
 
     /// Adds samples in order of time, each time once, all at or after `start` and within what a tick can say.
     pub fn samples(&mut self, start: Timestamp, samples: &Samples, clocks: &mut ClockSet) {
         if !samples.values.is_empty() {
-            self.ticks.clear();
-            self.ticks.extend(samples.timestamps.iter().map(|at| (at - start) as u32));
-            let placement = clocks.place(&self.ticks);
-            let pieces = samples.values.len().div_ceil(VALUES_MAX);
-            let piece = samples.values.len().div_ceil(pieces);
-            let placements = split(&placement, piece as u32);
-            for (values, placement) in samples.values.chunks(piece).zip(placements) {
-                let before = self.bodies.len();
-                let kind = values::encode(values, &mut self.bodies);
-                let body = Body::of(&self.bodies[before..]);
-                self.head.chunks.push(Chunk { placement, count: values.len() as u32, kind, body });
-            }
+            let placed = self.place(start, &samples.timestamps, clocks);
+            self.values(0, &samples.values, &placed);
         }
         self.histograms(samples.histograms.iter().map(|sample| (sample.timestamp, &sample.histogram)));
+    }
+
+    /// Where values at these times will lie, in order and at least one.
+    pub fn place(&mut self, start: Timestamp, timestamps: &[Timestamp], clocks: &mut ClockSet) -> Placed {
+        self.ticks.clear();
+        self.ticks.extend(timestamps.iter().map(|at| (at - start) as u32));
+        cut(&clocks.place(&self.ticks))
+    }
+
+    /// The same for the first or last samples of buckets: a series that begins or ends within a bucket shares all but
+    /// the outermost of its times with others.
+    pub fn place_ragged(&mut self, start: Timestamp, timestamps: &[Timestamp], clocks: &mut ClockSet) -> Placed {
+        self.ticks.clear();
+        self.ticks.extend(timestamps.iter().map(|at| (at - start) as u32));
+        let count = self.ticks.len();
+        let inner = [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|(before, behind)| before + behind < count);
+        for (before, behind) in inner {
+            let (first, rest) = self.ticks.split_at(before);
+            let (middle, last) = rest.split_at(rest.len() - behind);
+            if let Some(placement) = clocks.find(middle) {
+                let ends = [first, last].map(|ticks| (!ticks.is_empty()).then(|| clocks.place(ticks)));
+                let [first, last] = ends.map(|end| end.map(|placement| cut(&placement).0).unwrap_or_default());
+                return Placed([first, cut(&placement).0, last].concat());
+            }
+        }
+        cut(&clocks.place(&self.ticks))
+    }
+
+    /// Adds the values of a column, as many as were placed; column 0 is samples.
+    pub fn values(&mut self, column: u8, values: &[f64], placed: &Placed) {
+        self.head.has_columns |= column > 0;
+        let mut rest = values;
+        for (placement, count) in &placed.0 {
+            let (values, behind) = rest.split_at(*count as usize);
+            rest = behind;
+            let before = self.bodies.len();
+            let kind = values::encode(values, &mut self.bodies);
+            let body = Body::of(&self.bodies[before..]);
+            self.head.chunks.push(Chunk { column, placement: placement.clone(), count: *count, kind, body });
+        }
+    }
+
+    /// Adds all histograms of buckets, in order of time, behind all chunks.
+    pub fn weighted_histograms<'a>(&mut self, histograms: impl Iterator<Item = (Timestamp, Weight, &'a Histogram)>) {
+        self.head.has_columns = true;
+        let before = self.bodies.len();
+        for (at, weight, histogram) in histograms {
+            push_varint_signed(&mut self.bodies, at);
+            push_varint(&mut self.bodies, weight.to_bits());
+            push_histogram(&mut self.bodies, histogram);
+            self.head.histograms += 1;
+        }
+        self.head.histograms_body = Body::of(&self.bodies[before..]);
     }
 
     /// Adds all histograms, in order of time, behind all chunks.
@@ -65,6 +108,18 @@ impl Draft {
     pub fn runs(&mut self, runs: &[Run]) {
         self.head.runs.extend_from_slice(runs);
     }
+}
+
+/// Chunks that values are to be cut into, each with how many it takes.
+pub struct Placed(Vec<(Placement, u32)>);
+
+/// Cuts a placement into chunks of about the same size.
+fn cut(whole: &Placement) -> Placed {
+    let missing: u32 = whole.gaps.iter().map(|(_, length)| length).sum();
+    let values = whole.ticks - missing;
+    let piece = values.div_ceil(values.div_ceil(VALUES_MAX as u32));
+    let placements = split(whole, piece).into_iter().enumerate();
+    Placed(placements.map(|(at, part)| (part, piece.min(values - at as u32 * piece))).collect())
 }
 
 /// Cuts a placement after every `values` ticks that are in no gap.

@@ -47,8 +47,39 @@ pub struct Progress {
 /// Series between two looks at [`Progress`]: a millisecond or so.
 const LOOK_SERIES: u64 = 64;
 
+/// Tells a [`Progress`] now and then how far the work is, and asks it whether to go on.
+pub struct Watch<'a> {
+    progress: &'a Progress,
+    since_look: u64,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(progress: &'a Progress, blocks: &[Arc<Block>]) -> Watch<'a> {
+        let total: u64 = blocks.iter().map(|block| block.footer.series).sum();
+        progress.series_total.fetch_add(total, Ordering::Relaxed);
+        Watch { progress, since_look: 0 }
+    }
+
+    /// Counts series that are about to be read; `false` where the work shall end.
+    pub fn goes_on(&mut self, series: usize, position: impl FnOnce() -> u64) -> bool {
+        self.since_look += series as u64;
+        if self.since_look < LOOK_SERIES {
+            return true;
+        }
+        self.tell(position());
+        !self.progress.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Says where it is.
+    pub fn tell(&mut self, position: u64) {
+        self.progress.series_done.fetch_add(std::mem::take(&mut self.since_look), Ordering::Relaxed);
+        self.progress.bytes_written.store(position, Ordering::Relaxed);
+    }
+}
+
 /// Reads `blocks`, all of which lie within the target, as a query would, and writes one block into `directory`; gives its
-/// path, or `None` where nothing was left to write or the merge was cancelled. Memory holds one series and the index.
+/// path, or `None` where the merge was cancelled. Memory holds one series and the index. Where nothing is left, a block
+/// without series still says what was sealed.
 ///
 /// What is damaged in the sources is lost with them; it has been counted when it was met.
 pub fn merge_blocks(
@@ -61,10 +92,10 @@ pub fn merge_blocks(
     let windows: BTreeSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
     let level = 1 + blocks.iter().map(|block| block.footer.level).max().unwrap_or_default();
     let MergeTarget { start, span_ms } = target;
-    let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect() };
+    let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect(), cleaned: Position::default() };
     let mut writer = Writer::new(vfs, directory, plan)?;
     match merge_series(&mut writer, blocks, start, progress) {
-        Ok(true) if !writer.is_empty() => writer.finish().map(Some),
+        Ok(true) => writer.finish().map(Some),
         other => {
             writer.discard();
             other.map(|_| None)
@@ -79,21 +110,14 @@ fn merge_series(
     start: Timestamp,
     progress: &Progress,
 ) -> Result<bool, StoreError> {
-    let total: u64 = blocks.iter().map(|block| block.footer.series).sum();
-    progress.series_total.fetch_add(total, Ordering::Relaxed);
+    let mut watch = Watch::new(progress, blocks);
     let caches: Vec<ClockCache> = blocks.iter().map(|block| block.clock_cache()).collect();
     let mut heads = Heads::new(blocks);
     let (mut draft, mut samples, mut runs) = (Draft::default(), Samples::default(), Vec::new());
     let mut parts: Vec<(usize, u32)> = Vec::new();
-    let mut since_look = 0;
     while let Some(labels) = heads.next(&mut parts) {
-        since_look += parts.len() as u64;
-        if since_look >= LOOK_SERIES {
-            progress.series_done.fetch_add(std::mem::take(&mut since_look), Ordering::Relaxed);
-            progress.bytes_written.store(writer.position(), Ordering::Relaxed);
-            if progress.cancelled.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
+        if !watch.goes_on(parts.len(), || writer.position()) {
+            return Ok(false);
         }
         put_in_order(&mut parts, |(block, series)| blocks[*block].place(*series));
         samples.clear();
@@ -111,13 +135,12 @@ fn merge_series(
             writer.push(&labels, &draft, bounds)?;
         }
     }
-    progress.series_done.fetch_add(since_look, Ordering::Relaxed);
-    progress.bytes_written.store(writer.position(), Ordering::Relaxed);
+    watch.tell(writer.position());
     Ok(true)
 }
 
 /// The first and last time there is something at.
-fn bounds(samples: &Samples, runs: &[Run]) -> Option<(Timestamp, Timestamp)> {
+pub fn bounds(samples: &Samples, runs: &[Run]) -> Option<(Timestamp, Timestamp)> {
     let floats = samples.timestamps.iter().take(1).chain(samples.timestamps.last()).copied();
     let histograms = samples.histograms.iter().take(1).chain(samples.histograms.last());
     let times = floats.chain(histograms.map(|sample| sample.timestamp));
@@ -126,13 +149,13 @@ fn bounds(samples: &Samples, runs: &[Run]) -> Option<(Timestamp, Timestamp)> {
 }
 
 /// The next series of each block, least labels first.
-struct Heads<'a> {
+pub struct Heads<'a> {
     blocks: &'a [Arc<Block>],
     heap: BinaryHeap<Reverse<(Labels, usize, u32)>>,
 }
 
 impl<'a> Heads<'a> {
-    fn new(blocks: &'a [Arc<Block>]) -> Heads<'a> {
+    pub fn new(blocks: &'a [Arc<Block>]) -> Heads<'a> {
         let mut heads = Heads { blocks, heap: BinaryHeap::new() };
         (0..blocks.len()).for_each(|block| heads.push(block, 0));
         heads
@@ -145,7 +168,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Gives the next labels and, in `parts`, where their series are.
-    fn next(&mut self, parts: &mut Vec<(usize, u32)>) -> Option<Labels> {
+    pub fn next(&mut self, parts: &mut Vec<(usize, u32)>) -> Option<Labels> {
         parts.clear();
         let Reverse((labels, block, series)) = self.heap.pop()?;
         parts.push((block, series));

@@ -11,6 +11,7 @@
 //! Invariant: a file appears under its name only when it is complete and synced; it is never changed.
 
 mod clocks;
+mod columns;
 mod cuts;
 mod dictionary;
 mod draft;
@@ -28,10 +29,15 @@ mod values;
 mod version;
 mod writer;
 
-pub use cuts::{Cuts, Weight};
+pub use clocks::ClockSet;
+pub use columns::Record;
+pub use cuts::{Cuts, Stored};
+pub use draft::Draft;
 pub use format::Footer;
-pub use merge::{MergeTarget, Progress, merge_blocks};
+pub use merge::{Heads, MergeTarget, Progress, Watch, bounds, merge_blocks};
 pub use order::{Place, put_in_order};
 pub use reader::{Block, ClockCache, Damaged};
 pub use seal::seal_window;
+pub use series::Weight;
 pub use version::newer_format;
+pub use writer::{Plan, Writer};

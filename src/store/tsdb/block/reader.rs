@@ -1,7 +1,7 @@
 //! Opens blocks and reads series from them.
 
 use super::{
-    clocks::take_clock,
+    clocks::{Placement, take_clock},
     cuts::{Cuts, cut_runs, cut_samples},
     dictionary::{push_table, rebuild_postings, walk_labels},
     format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
@@ -20,7 +20,7 @@ use crate::{
         StoreError,
         tsdb::{
             codec::{skip_histogram, take_histogram},
-            head::column::read_ticks,
+            head::{clock::stretches, column::read_ticks},
             log::Position,
             run::Run,
         },
@@ -48,6 +48,8 @@ pub struct Block {
     table: Option<Vec<u8>>,
     postings: Option<Vec<u8>>,
     vfs: Arc<dyn Vfs>,
+    /// How long its buckets are; [`Block::SAMPLES`] where it is a block of samples.
+    pub resolution_ms: i64,
     /// What was deleted of it, and whether anything was: most blocks are read without asking for more.
     pub(super) cuts: RwLock<Arc<Cuts>>,
     pub(super) is_cut: AtomicBool,
@@ -79,6 +81,14 @@ impl Damaged {
 /// The clocks of a block that one query has decoded so far.
 #[derive(Default)]
 pub struct ClockCache(Vec<OnceLock<Box<[u32]>>>);
+
+#[cfg(test)]
+impl ClockCache {
+    /// How many clocks the block has.
+    pub fn clocks(&self) -> usize {
+        self.0.len()
+    }
+}
 
 impl Block {
     /// Maps a file and checks everything but the data. What is damaged and can be had otherwise is counted and had
@@ -121,6 +131,7 @@ impl Block {
             table,
             postings,
             vfs: vfs.clone(),
+            resolution_ms: Block::SAMPLES,
             cuts: RwLock::default(),
             is_cut: AtomicBool::new(false),
             reported: Mutex::default(),
@@ -129,6 +140,15 @@ impl Block {
             opened_ms,
             bytes,
         })
+    }
+
+    /// The resolution of samples: each of them is a bucket.
+    pub const SAMPLES: i64 = 1;
+
+    /// A file of buckets says nowhere how long they are: its directory does.
+    pub fn with_resolution(mut self, resolution_ms: i64) -> Block {
+        self.resolution_ms = resolution_ms;
+        self
     }
 
     pub fn file_bytes(&self) -> u64 {
@@ -155,6 +175,23 @@ impl Block {
             let entry: WindowEntry = table.get(at)?;
             Some((entry.start, Position(entry.through)))
         })
+    }
+
+    /// Whether this very window, sealed through that very position, is contained.
+    pub fn names(&self, window: (Timestamp, Position)) -> bool {
+        let table = Table(self.part(Part::Windows));
+        let (mut from, mut to) = (0, table.len::<WindowEntry>());
+        // They are written in order.
+        while from < to {
+            let middle = from.midpoint(to);
+            let Some(entry) = table.get::<WindowEntry>(middle) else { return false };
+            match (entry.start, Position(entry.through)).cmp(&window) {
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Equal => return true,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        false
     }
 
     /// Log records before this that have samples of a window are contained; `None` where none are.
@@ -237,7 +274,7 @@ impl Block {
         Place { start, end: self.footer.end(), overwrites, generation: sealed_through.0, level }
     }
 
-    fn record(&self, series: u32) -> Option<&[u8]> {
+    pub(super) fn record(&self, series: u32) -> Option<&[u8]> {
         let entry: SeriesEntry = self.table().get(series as usize)?;
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
     }
@@ -291,18 +328,22 @@ impl Block {
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
     pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
-        let cuts = self.is_cut.load(Ordering::Acquire).then(|| self.cuts());
-        if cuts.as_ref().is_some_and(|cuts| cuts.has_all_of(series)) {
-            return;
-        }
         let (floats, histograms, ended) = (samples.timestamps.len(), samples.histograms.len(), runs.len());
-        if self.try_read(series, range, clocks, samples, runs).is_none() && self.reported.lock().insert(series) {
+        if self.try_read(series, range, clocks, samples, runs).is_none() {
+            self.report(series);
+        }
+        let cuts = self.cuts_of(series);
+        if !cuts.is_empty() {
+            cut_samples(samples, floats, histograms, &cuts);
+            cut_runs(runs, ended, &cuts);
+        }
+    }
+
+    /// Counts and logs damage of a series, once.
+    pub(super) fn report(&self, series: u32) {
+        if self.reported.lock().insert(series) {
             self.damaged.add(1);
             tracing::error!(path = %self.path.display(), series, "A chunk is damaged; its samples are lost.");
-        }
-        if let Some(ranges) = cuts.and_then(|cuts| cuts.of(series)) {
-            cut_samples(samples, floats, histograms, &ranges);
-            cut_runs(runs, ended, &ranges);
         }
     }
 
@@ -316,7 +357,12 @@ impl Block {
         runs: &mut Vec<Run>,
     ) -> Option<()> {
         let (head, mut bodies) = self.head(series)?;
-        let SeriesHead { chunks, histograms, histograms_body, runs: ended, .. } = head;
+        let SeriesHead { chunks, has_columns, histograms, histograms_body, runs: ended, .. } = head;
+        if has_columns {
+            // No samples but buckets: `tier` reads them.
+            runs.extend(ended);
+            return Some(());
+        }
         let mut whole = Some(());
         for chunk in &chunks {
             let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
@@ -330,7 +376,7 @@ impl Block {
         whole
     }
 
-    fn read_chunk(
+    pub(super) fn read_chunk(
         &self,
         chunk: &Chunk,
         body: &[u8],
@@ -347,6 +393,26 @@ impl Block {
             }
             decode(chunk.kind, body, chunk.count as usize, values)
         })
+    }
+}
+
+impl Block {
+    /// Appends the times of a chunk within `range`; `None` where its clock is damaged.
+    pub(super) fn read_chunk_times(
+        &self,
+        chunk: &Chunk,
+        range: TimeRange,
+        clocks: &ClockCache,
+        times: &mut Vec<Timestamp>,
+    ) -> Option<()> {
+        let Placement { clock, first, ticks, gaps } = &chunk.placement;
+        let first = *first as usize;
+        let clock = self.clock(clocks, *clock)?.get(first..first.checked_add(*ticks as usize)?)?;
+        stretches(*ticks, gaps, |from, to| {
+            let at = clock[from as usize..to as usize].iter().map(|tick| self.footer.start + i64::from(*tick));
+            times.extend(at.filter(|at| range.contains(*at)));
+        });
+        Some(())
     }
 }
 

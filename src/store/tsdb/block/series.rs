@@ -21,6 +21,8 @@ const HAS_HISTOGRAMS: u8 = 1 << 1;
 const HAS_RUNS: u8 = 1 << 2;
 /// There is one chunk, and no count of them.
 const ONE_CHUNK: u8 = 1 << 3;
+/// Each chunk says which column of buckets it holds, each histogram how many it stands for.
+const HAS_COLUMNS: u8 = 1 << 4;
 
 /// How the values are kept, and a flag beside it.
 const CONSTANT: u8 = 0;
@@ -49,8 +51,29 @@ impl Body {
     }
 }
 
+/// What a histogram of a bucket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight {
+    /// How many samples it stands for.
+    pub samples: u32,
+    /// It is the sum of them and no sample.
+    pub is_sum: bool,
+}
+
+impl Weight {
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.samples) << 1 | u64::from(self.is_sum)
+    }
+
+    pub fn from_bits(bits: u64) -> Option<Weight> {
+        Some(Weight { samples: u32::try_from(bits >> 1).ok()?, is_sum: bits & 1 == 1 })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
+    /// What the values are where the record has columns, else 0: samples.
+    pub column: u8,
     pub placement: Placement,
     pub count: u32,
     pub kind: Kind,
@@ -62,6 +85,8 @@ pub struct Chunk {
 pub struct SeriesHead {
     /// Samples replace those of the same time in older blocks.
     pub overwrites: bool,
+    /// It holds buckets, not samples.
+    pub has_columns: bool,
     pub chunks: Vec<Chunk>,
     pub histograms: u64,
     /// All histograms together.
@@ -76,12 +101,18 @@ impl SeriesHead {
             flag(self.overwrites, OVERWRITES)
                 | flag(self.histograms > 0, HAS_HISTOGRAMS)
                 | flag(!self.runs.is_empty(), HAS_RUNS)
-                | flag(self.chunks.len() == 1, ONE_CHUNK),
+                | flag(self.chunks.len() == 1, ONE_CHUNK)
+                | flag(self.has_columns, HAS_COLUMNS),
         );
         if self.chunks.len() != 1 {
             push_varint(out, self.chunks.len() as u64);
         }
-        self.chunks.iter().for_each(|chunk| push_chunk(out, chunk));
+        for chunk in &self.chunks {
+            if self.has_columns {
+                out.push(chunk.column);
+            }
+            push_chunk(out, chunk);
+        }
         if self.histograms > 0 {
             push_varint(out, self.histograms);
             push_body(out, self.histograms_body);
@@ -95,10 +126,12 @@ impl SeriesHead {
     fn take(mut input: &[u8]) -> Option<SeriesHead> {
         let input = &mut input;
         let flags = take(input, 1)?[0];
-        let mut head = SeriesHead { overwrites: flags & OVERWRITES != 0, ..SeriesHead::default() };
+        let (overwrites, has_columns) = (flags & OVERWRITES != 0, flags & HAS_COLUMNS != 0);
+        let mut head = SeriesHead { overwrites, has_columns, ..SeriesHead::default() };
         let chunks = if flags & ONE_CHUNK != 0 { 1 } else { take_varint(input)? };
         for _ in 0..chunks {
-            head.chunks.push(take_chunk(input)?);
+            let column = if has_columns { take(input, 1)?[0] } else { 0 };
+            head.chunks.push(Chunk { column, ..take_chunk(input)? });
         }
         if flags & HAS_HISTOGRAMS != 0 {
             head.histograms = take_varint(input)?;
@@ -194,7 +227,7 @@ fn take_chunk(input: &mut &[u8]) -> Option<Chunk> {
         Kind::Blocks | Kind::Constant(_) => COUNT_MAX,
     };
     let placement = Placement { clock, first, ticks, gaps };
-    (u64::from(count) <= count_max).then_some(Chunk { placement, count, kind, body })
+    (u64::from(count) <= count_max).then_some(Chunk { column: 0, placement, count, kind, body })
 }
 
 /// Appends a record.

@@ -57,7 +57,7 @@ fn write(vfs: &Arc<dyn Vfs>, plan: Plan, series: &BTreeMap<Labels, Content>) -> 
 }
 
 fn plan(start: Timestamp, through: u64) -> Plan {
-    Plan { start, span_ms: SPAN_MS, level: 0, windows: vec![(start, Position(through))] }
+    Plan { start, span_ms: SPAN_MS, level: 0, windows: vec![(start, Position(through))], cleaned: Position::default() }
 }
 
 fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Arc<Block> {
