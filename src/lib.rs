@@ -2,7 +2,7 @@
 //!
 //! The rooms in reading order, lower floors first; a file imports only from its own room or a lower floor:
 //! [`stdx`] · [`model`], [`telemetry`] · [`store`], [`protocol`] · [`ingest`], [`promql`], [`jobs`], [`mailbox`], [`auth`] · [`hosts`],
-//! [`scrape`] · [`api`], [`web`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query
+//! [`scrape`], [`sonar`] · [`api`], [`web`] · [`config`] · [`app`] · [`cli`]. `docs/ARCHITECTURE.md` walks a push and a query
 //! through them.
 
 pub mod api;
@@ -18,6 +18,7 @@ pub mod model;
 pub mod promql;
 pub mod protocol;
 pub mod scrape;
+pub mod sonar;
 pub mod stdx;
 pub mod store;
 pub mod telemetry;

@@ -56,8 +56,12 @@ const DOOR_LINES_MAX: usize = 40;
 const DOOR_FUNCTIONS_MAX: usize = 1;
 
 /// A crate and the only places that may name it.
-const ONLY_IN: &[(&str, &[&str])] =
-    &[("redb", &["src/store/kv"]), ("anyhow", &["src/cli", "src/app", "src/main.rs"]), ("tsink", &["src/store/tsink"])];
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("redb", &["src/store/kv"]),
+    ("anyhow", &["src/cli", "src/app", "src/main.rs"]),
+    ("tsink", &["src/store/tsink"]),
+    ("redis", &["src/mailbox"]),
+];
 
 /// Names of files that say nothing about what is in them.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];

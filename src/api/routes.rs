@@ -15,6 +15,8 @@ pub enum Access {
     /// Anybody: says nothing about the data.
     Open,
     Needs(Scope),
+    /// Whoever knows a secret of this route alone, which its handler checks.
+    Signed,
 }
 
 const READ: Access = Access::Needs(Scope::Read);
@@ -78,6 +80,11 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/jobs/{id}", GET, READ, v1::jobs::get),
         row!("/api/v1/jobs/{id}", DELETE, ADMIN, v1::jobs::cancel),
         row!("/api/v1/jobs/{id}/cancel", POST, ADMIN, v1::jobs::cancel),
+        row!("/api/v1/mailbox", GET, READ, v1::mailbox::overview),
+        row!("/api/v1/mailbox/dead/{letter}", GET, READ, v1::mailbox::letter),
+        row!("/api/v1/mailbox/replay", POST, ADMIN, v1::mailbox::replay),
+        row!("/api/v1/mailbox/drop", POST, ADMIN, v1::mailbox::discard),
+        row!("/api/v1/mailbox/send", POST, ADMIN, v1::mailbox::send),
         row!("/api/v1/admin/backup", POST, ADMIN, v1::admin::backup),
         row!("/api/v1/admin/tsdb/snapshot", PUT_POST, ADMIN, v1::admin::snapshot),
         row!("/api/v1/admin/tsdb/delete_series", PUT_POST, ADMIN, v1::deletion::delete_series),
@@ -96,6 +103,11 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/admin/storage/compact", POST, ADMIN, v1::storage::compact),
         row!("/api/v1/status/config", GET, READ, v1::status::config),
         row!("/api/v1/status/flags", GET, READ, v1::status::flags),
+        row!("/api/v1/sonar/status", GET, READ, v1::sonar::status),
+        row!("/api/v1/sonar/projects", GET, READ, v1::sonar::projects),
+        row!("/api/v1/sonar/events", GET, READ, v1::sonar::events),
+        row!("/api/v1/sonar/sync", POST, ADMIN, v1::sonar::sync),
+        row!("/api/v1/sonar/webhook", POST, Access::Signed, v1::sonar::webhook),
         row!("/api/v1/status/walreplay", GET, READ, v1::status::replay),
     ]
 }
@@ -117,7 +129,7 @@ mod tests {
         for route in table() {
             let reads = route.methods.iter().all(|method| [Method::GET, Method::HEAD].contains(method));
             let by_form = route.methods == GET_POST && route.access == READ;
-            let guarded = [PUSH, ADMIN].contains(&route.access);
+            let guarded = [PUSH, ADMIN, Access::Signed].contains(&route.access);
             assert!(reads || by_form || guarded, "{} {:?}", route.path, route.methods);
         }
     }

@@ -9,8 +9,10 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
+    mailbox::{Mailbox, Mailroom, Message, Pending, PutError, Queue},
     model::Labels,
     promql::engine::{Engine, EngineConfig},
+    sonar::{self, Sonar, SonarMetrics, Surroundings},
     stdx::clock::ManualClock,
     store::{Appendable, Store, WriteBatch, memory::Memory},
     telemetry::Metrics,
@@ -30,6 +32,25 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 /// Answers what begins with `/page` with the path it was asked for.
 fn pages(_: &Method, path: &str, _: &HeaderMap) -> Option<Response<Body>> {
     path.starts_with("/page").then(|| Response::new(Body::from(path.to_owned())))
+}
+
+/// A room that syncs nothing.
+fn sonar(ingest: &Ingest, store: &Arc<dyn Store>, jobs: &Jobs, clock: Arc<ManualClock>) -> Sonar {
+    struct Nowhere;
+    impl Mailbox for Nowhere {
+        fn put(&self, _: Message) -> Pending<'_, Result<(), PutError>> {
+            Box::pin(async { Err(PutError::Full { bytes: 0 }) })
+        }
+    }
+    let parts = sonar::Parts {
+        ingest: ingest.clone(),
+        store: store.clone(),
+        jobs: jobs.clone(),
+        around: Surroundings::real(clock, Arc::new(|_| Err("nothing is called here".to_owned()))),
+        metrics: SonarMetrics::new(&Metrics::new()),
+        retention_ms: i64::MAX,
+    };
+    Sonar::new(parts, |_| Arc::new(Nowhere))
 }
 
 /// An API over a fresh store; tokens are named after the one scope they have.
@@ -82,12 +103,15 @@ impl TestApi {
         let config = ApiConfig { body_bytes_max: 1 << 20, ..ApiConfig::default() };
         let api = Api::new(config, Keyring::new(keys), Metrics::new(), About::default(), CancellationToken::new());
         let ingest = Ingest::new(shared.clone(), clock.clone(), IngestConfig::default());
+        let jobs = Jobs::open(shared.clone(), clock.clone());
         api.ready(Parts {
             engine: Arc::new(Engine::new(store.clone(), EngineConfig { workers: 1, ..EngineConfig::default() })),
             scrape: crate::scrape::Manager::new(ingest.clone(), clock.clone(), Metrics::new(), ""),
             reload: tokio::sync::mpsc::channel(1).0,
+            sonar: sonar(&ingest, &shared, &jobs, clock.clone()),
             ingest,
-            jobs: Jobs::open(shared.clone(), clock.clone()),
+            jobs,
+            mailroom: Mailroom::new(Queue::open(store.clone(), clock.clone(), Default::default()), None),
             upkeep: store.clone(),
             snapshots: store.clone(),
             store: shared,
@@ -149,6 +173,8 @@ async fn every_route_asks_for_its_scope_and_nothing_else_gets_in() {
             let refused = |status: u16| status == 401 || (status == 403 && route.path != "/-/reload");
             match route.access {
                 Access::Open => assert!(!refused(ask(None).await), "{place}"),
+                // Off until a secret is there.
+                Access::Signed => assert_eq!(ask(None).await, 404, "{place}"),
                 Access::Needs(scope) => {
                     assert_eq!(ask(None).await, 401, "{place} without a token");
                     assert_eq!(ask(Some("unknown")).await, 401, "{place} with an unknown token");

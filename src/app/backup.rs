@@ -5,7 +5,7 @@ use crate::{
     jobs::{JobHandle, Jobs, WorkError},
     stdx::{
         clock::Clock,
-        new_file::{NewFile, UNFINISHED},
+        new_file::{NewFile, remove_left_over},
     },
     store::{
         backup::{Part, SnapshotSource, file_bytes, part_name, stamp, write},
@@ -125,12 +125,7 @@ impl Keeper {
 
     /// What was there before this process: its unfinished ones go, its newest is the last success.
     fn find_earlier(&self, directory: &Path) {
-        for name in names(directory) {
-            if name.ends_with(UNFINISHED) {
-                // What cannot be removed takes space and harms nobody.
-                let _ = std::fs::remove_file(directory.join(name));
-            }
-        }
+        remove_left_over(directory);
         if let Some((name, at_ms)) = finished(directory).pop() {
             self.metrics.success_seconds.set(at_ms / 1000);
             let bytes = std::fs::metadata(directory.join(name)).map_or(0, |found| found.len());
@@ -236,20 +231,11 @@ fn rotate(directory: &Path, keep: usize, newest: &Path) {
     }
 }
 
-/// Our own files in the directory, and nobody else's.
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(PREFIX) && moment_of(name.trim_end_matches(UNFINISHED)).is_some()).collect()
-}
-
 /// The finished ones with their moments, oldest first.
 fn finished(directory: &Path) -> Vec<(String, i64)> {
-    let mut found: Vec<(String, i64)> = names(directory)
-        .into_iter()
-        .filter_map(|name| Some((moment_of(&name)?, name)))
-        .map(|(at, name)| (name, at))
-        .collect();
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<(String, i64)> = names.filter_map(|name| moment_of(&name).map(|at_ms| (name, at_ms))).collect();
     found.sort_by_key(|(_, at_ms)| *at_ms);
     found
 }

@@ -14,6 +14,9 @@ use std::{
 /// Holds the process id of whoever has the directory, for people; what counts is the lock on it.
 pub(super) const LOCK_FILE: &str = "lock";
 
+/// What stands behind the name of a directory that is being restored.
+const RESTORING: &str = ".restoring";
+
 /// A data directory that no other process has; it is given back when dropped, also by a crash.
 #[derive(Debug)]
 pub struct DataDirectory {
@@ -24,9 +27,18 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Creates the directory where it is missing, and locks it.
+    /// Creates the directory where it is missing, and locks it. Refuses to make one in the place of a restore that has
+    /// not ended: an empty one would be taken for the restored one, and be in the way of it.
     pub fn open(path: &Path) -> anyhow::Result<DataDirectory> {
         let was_new = !DataDirectory::is_one(path);
+        if let (true, Some(unfinished)) = (was_new, restoring(path).filter(|unfinished| unfinished.is_dir())) {
+            return Err(anyhow!(
+                "{} is not restored yet: a restore runs, or was interrupted; run `observatory restore` again with the \
+                 same --data-dir, or remove {} to begin with nothing",
+                path.display(),
+                unfinished.display()
+            ));
+        }
         let advice = "choose another one with --data, or make it writable for this user";
         std::fs::create_dir_all(path)
             .with_context(|| format!("the data directory {} cannot be created; {advice}", path.display()))?;
@@ -78,9 +90,35 @@ impl DataDirectory {
     }
 }
 
+/// Where a restore makes `path` until it is whole; `None` where `path` is no name for a directory.
+pub(super) fn restoring(path: &Path) -> Option<PathBuf> {
+    let path = path.canonicalize().or_else(|_| std::path::absolute(path)).ok()?;
+    let mut name = path.file_name()?.to_owned();
+    name.push(RESTORING);
+    Some(path.with_file_name(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_directory_is_made_in_the_place_of_one_that_is_not_restored_yet() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let held = DataDirectory::open(&path).unwrap();
+        drop(held);
+        std::fs::create_dir(parent.path().join("data.restoring")).unwrap();
+        assert!(DataDirectory::open(&path).is_ok(), "what has data already is not asked");
+        std::fs::remove_dir_all(&path).unwrap();
+        for path in [path.clone(), parent.path().join("data/")] {
+            let message = format!("{:#}", DataDirectory::open(&path).unwrap_err());
+            assert!(message.contains("observatory restore") && message.contains("data.restoring"), "{message}");
+            assert!(!path.exists());
+        }
+        std::fs::remove_dir(parent.path().join("data.restoring")).unwrap();
+        assert!(DataDirectory::open(&path).unwrap().was_new());
+    }
 
     #[test]
     fn a_directory_is_made_and_held_by_one() {

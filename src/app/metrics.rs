@@ -4,6 +4,7 @@ use super::host::HostWatch;
 use crate::{
     hosts::HostsState,
     ingest::Ingest,
+    mailbox::Mailroom,
     store::{Queryable, StorageReport, Upkeep, tsdb::Tsdb},
     telemetry::{Metrics, Reading, build, process},
 };
@@ -257,6 +258,61 @@ pub fn register_ingest(metrics: &Metrics, ingest: &Ingest) {
                 "observatory_refused_contradictory_total",
                 "Histograms that contradict themselves.",
                 &stats.refused_invalid_histogram,
+            ),
+        ]
+    });
+}
+
+/// What waits in the mailbox and what became of what did.
+pub fn register_mailbox(metrics: &Metrics, mailroom: &Mailroom) {
+    let of_queue = mailroom.clone();
+    metrics.readings(move || {
+        let (queue, depth) = (of_queue.queue(), of_queue.queue().depth());
+        let stats = queue.stats();
+        let age_ms = depth.oldest_ms.map_or(0, |oldest_ms| queue.clock().now_ms().saturating_sub(oldest_ms).max(0));
+        let count = |name, help, count: u64| Reading::counter(name, help, count as f64);
+        vec![
+            Reading::gauge("observatory_mailbox_messages", "Messages that wait or are handled.", depth.waiting as f64),
+            Reading::gauge("observatory_mailbox_in_flight", "Messages that are handled.", depth.in_flight as f64),
+            Reading::gauge("observatory_mailbox_dead_letters", "Messages nobody could handle.", depth.dead as f64),
+            Reading::gauge("observatory_mailbox_bytes", "Bytes of all messages, uncompressed.", depth.bytes as f64),
+            Reading::gauge("observatory_mailbox_limit_bytes", "Bytes there may be.", depth.bytes_max as f64),
+            Reading::gauge(
+                "observatory_mailbox_oldest_age_seconds",
+                "How long the oldest message has waited.",
+                age_ms as f64 / 1000.0,
+            ),
+            count("observatory_mailbox_taken_total", "Messages put into the queue.", stats.taken.get()),
+            count("observatory_mailbox_handled_total", "Messages handled.", stats.handled.get()),
+            count("observatory_mailbox_retried_total", "Attempts that are to be repeated.", stats.retried.get()),
+            count("observatory_mailbox_dead_total", "Messages that became dead letters.", stats.dead.get()),
+            count("observatory_mailbox_duplicates_total", "Messages that came again.", stats.duplicates.get()),
+            count(
+                "observatory_mailbox_refused_full_total",
+                "Messages refused for want of room.",
+                stats.refused_full.get(),
+            ),
+            count("observatory_mailbox_expired_total", "Dead letters gone by age or for others.", stats.expired.get()),
+            count("observatory_mailbox_damaged_total", "Messages that could not be read back.", stats.damaged.get()),
+        ]
+    });
+    let Some(redis) = mailroom.redis_stats().cloned() else { return };
+    metrics.readings(move || {
+        let count = |name, help, count: u64| Reading::counter(name, help, count as f64);
+        vec![
+            Reading::gauge(
+                "observatory_mailbox_redis_connected",
+                "Whether all streams are being read.",
+                f64::from(u8::from(redis.connected())),
+            ),
+            Reading::gauge("observatory_mailbox_redis_lag", "Entries not read yet.", redis.lag() as f64),
+            count("observatory_mailbox_redis_sent_total", "Messages put into streams.", redis.sent.get()),
+            count("observatory_mailbox_redis_lost_total", "Entries trimmed before we had them.", redis.lost.get()),
+            count("observatory_mailbox_redis_failures_total", "Connections that failed.", redis.failures.get()),
+            count(
+                "observatory_mailbox_redis_groups_made_again_total",
+                "Groups that were gone, as after a FLUSHDB.",
+                redis.groups_made_again.get(),
             ),
         ]
     });

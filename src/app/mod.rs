@@ -7,7 +7,8 @@
 //! 4. [`overload`] watches the memory and has reads, then new series refused while it is short.
 //! 5. [`offline`] opens a data directory that no server has, for tools; [`restore`](mod@restore) makes one of a backup.
 //!    [`backup`] writes backups by itself, now and then.
-//! 6. [`kinds`] tells the store what senders said of metrics. [`metrics`] shows what rooms count under the names dashboards
+//! 6. [`mailbox`] makes push groups of the messages that bring metrics, [`sonar`] joins the history of code quality with it.
+//! 7. [`kinds`] tells the store what senders said of metrics. [`metrics`] shows what rooms count under the names dashboards
 //!    know.
 //!
 //! Invariant: rooms get handles and their own settings, never the whole config, and none of them knows this one.
@@ -19,12 +20,14 @@ mod host;
 mod kinds;
 mod known;
 mod listener;
+mod mailbox;
 mod metrics;
 mod offline;
 mod overload;
 mod reload;
 mod restore;
 mod run;
+mod sonar;
 
 pub use error::StartError;
 pub use offline::Offline;

@@ -5,6 +5,7 @@ use crate::{
     api::{Api, InForce},
     config::{Config, Overrides, load, restart_keys},
     scrape::{self, Manager, Own},
+    sonar::Sonar,
     stdx::clock::Clock,
     telemetry::Metrics,
 };
@@ -23,6 +24,7 @@ pub struct Reloadable {
     pub backups: Backups,
     pub scrape: Manager,
     pub host: HostWatch,
+    pub sonar: Sonar,
 }
 
 /// Holds the config in force.
@@ -80,8 +82,8 @@ impl Reloader {
         if !waiting.is_empty() {
             let keys = waiting.join(", ");
             tracing::warn!(
-                "Changed, and in force only after a restart: {keys}. What is scraped, backed up and how this host \
-                 is watched is in force now."
+                "Changed, and in force only after a restart: {keys}. What is scraped, backed up, synced from \
+                 SonarQube and how this host is watched is in force now."
             );
         }
         if loaded.config.hosts != self.config.hosts {
@@ -90,6 +92,7 @@ impl Reloader {
         }
         self.config.scrape = loaded.config.scrape;
         self.config.backup = loaded.config.backup;
+        self.config.sonar = loaded.config.sonar;
         self.text = loaded.text;
         self.apply().await;
         tracing::info!("The config is reloaded.");
@@ -117,6 +120,7 @@ impl Reloader {
         let own = own.map(|interval_ms| Own { address: self.address.to_string(), metrics_path, interval_ms });
         self.rooms.scrape.apply(&scrape::Config { jobs: self.config.scrape.jobs.clone(), own }).await;
         self.rooms.backups.apply(self.config.backup.clone());
+        self.rooms.sonar.apply(self.config.sonar.clone());
         let since_ms = self.clock.now_ms();
         let (yaml, file) = (self.config.to_yaml(), self.text.clone());
         *self.api.about.in_force.write() = InForce { yaml, file, reload_failed: false, since_ms };

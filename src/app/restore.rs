@@ -1,25 +1,19 @@
 //! A data directory out of a backup: whole or not at all.
 
-use super::directory::DataDirectory;
+use super::directory::{DataDirectory, restoring};
 use crate::store::backup::{Backup, Layout};
 use anyhow::{Context, anyhow};
 use std::{
-    ffi::OsString,
     fs::File,
     io,
     path::{Path, PathBuf},
 };
 
-/// What stands behind the directory's name until it is whole.
-const UNFINISHED: &str = ".restoring";
-
 /// Makes `target`, which must be missing or empty, of an open backup. Until it is whole there is nothing under its
 /// name; what a process that was killed left beside it, the next one removes.
 pub fn restore(backup: &mut Backup, target: &Path, progress: &mut dyn FnMut(u64, u64) -> bool) -> anyhow::Result<()> {
     let target = place(target)?;
-    let mut unfinished = OsString::from(&target);
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
+    let unfinished = restoring(&target).ok_or_else(|| anyhow!("{} is no name for a directory", target.display()))?;
     // Locked, so that a second restore does not take it for left over.
     let held = DataDirectory::open(&unfinished).context("another restore may be running")?;
     let made = clear(&unfinished).context("what an earlier restore left cannot be removed").and_then(|()| {

@@ -6,8 +6,11 @@ use super::{
     directory::DataDirectory,
     host::HostWatch,
     kinds::{Kinds, tier_options},
-    known, listener, metrics, overload,
+    known, listener,
+    mailbox::{METRICS_UPDATE, MetricsUpdate},
+    metrics, overload,
     reload::{Origin, Reloadable, Reloader},
+    sonar,
 };
 use crate::{
     api::{
@@ -18,11 +21,13 @@ use crate::{
     config::{Config, External, Feature, Overrides, Tier},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
+    mailbox::{Handlers, Mailroom, Queue},
     promql::{
         engine::{Engine, EngineConfig},
         limits::Limits,
     },
     scrape::Manager,
+    sonar::{MESSAGE_KIND, Sonar},
     stdx::clock::{Clock, SystemClock},
     store::{
         Store,
@@ -127,6 +132,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     metrics::register_store(&metrics, &rooms.store);
     metrics::register_upkeep(&metrics, &rooms.store);
     metrics::register_ingest(&metrics, &rooms.ingest);
+    metrics::register_mailbox(&metrics, &rooms.mailroom);
     let budget = overload::budget(config.memory_bytes_max);
     let watch = overload::start(budget, api.clone(), &rooms.store, stop.clone());
     let (reload, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
@@ -140,12 +146,15 @@ async fn live(settings: Settings) -> Result<(), StartError> {
         BackupMetrics::new(&metrics),
         stop.clone(),
     );
-    let reloadable = Reloadable { backups, scrape: rooms.scrape.clone(), host: rooms.host.clone() };
+    let (scrape, host, history) = (rooms.scrape.clone(), rooms.host.clone(), rooms.sonar.clone());
+    let reloadable = Reloadable { backups, scrape, host, sonar: history };
     let mut reloader =
         Reloader::new(origin, (config, settings.config_text), address, reloadable, api.clone(), clock, &metrics);
     // Before anybody may ask which targets there are.
     reloader.start().await;
+    sonar::start(rooms.sonar.clone(), stop.clone()).await;
     api.ready(rooms.parts(reload));
+    rooms.begin_mailbox();
     tracing::info!("Ready.");
 
     let name = wait_for_end(&mut signals, &mut requests, &mut reloader).await;
@@ -159,6 +168,7 @@ async fn live(settings: Settings) -> Result<(), StartError> {
     // It ends with `stop`, which was cancelled.
     let _ = watch.await;
     rooms.scrape.stop().await;
+    rooms.mailroom.stop().await;
     rooms.close().await;
     drop(directory);
     tracing::info!("Stopped.");
@@ -208,9 +218,12 @@ struct Rooms {
     clock: Arc<dyn Clock>,
     ingest: Ingest,
     jobs: Jobs,
+    mailroom: Mailroom,
+    hostname: String,
     engine: Arc<Engine>,
     host: HostWatch,
     scrape: Manager,
+    sonar: Sonar,
 }
 
 impl Rooms {
@@ -240,12 +253,27 @@ impl Rooms {
         kinds.learn_from(&ingest);
         let jobs = Jobs::open(store.clone(), clock.clone());
         jobs.register_compaction(store.clone());
+        let queue = Queue::open(store.clone(), clock.clone(), config.mailbox.limits);
+        let mailroom = Mailroom::new(queue, config.mailbox.redis.clone());
         let engine = Arc::new(Engine::new(store.clone(), engine_config(config)));
         let host = HostWatch::new(ingest.clone(), clock.clone());
         host.apply(config.hosts).context("start the collector of this host")?;
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let scrape = Manager::new(ingest.clone(), clock.clone(), own, hostname.trim());
-        Ok(Rooms { store, clock, ingest, jobs, engine, host, scrape })
+        let hostname = hostname.trim().to_owned();
+        let sonar =
+            sonar::open(config, (ingest.clone(), store.clone(), jobs.clone(), clock.clone()), mailroom.mailbox(), &own);
+        let scrape = Manager::new(ingest.clone(), clock.clone(), own, &hostname);
+        Ok(Rooms { store, clock, ingest, jobs, mailroom, hostname, engine, host, scrape, sonar })
+    }
+
+    /// Messages are handled from now on.
+    fn begin_mailbox(&self) {
+        let mut handlers = Handlers::default();
+        // One at a time, so that what a sender said last is what stays.
+        handlers.add(METRICS_UPDATE, Arc::new(MetricsUpdate::new(self.ingest.clone())), 1);
+        // One at a time, so that no two speak of one branch.
+        handlers.add(MESSAGE_KIND, self.sonar.handler(), 1);
+        self.mailroom.start(handlers, &self.hostname);
     }
 
     fn parts(&self, reload: mpsc::Sender<ReloadRequest>) -> Parts {
@@ -256,8 +284,10 @@ impl Rooms {
             engine: self.engine.clone(),
             ingest: self.ingest.clone(),
             jobs: self.jobs.clone(),
+            mailroom: self.mailroom.clone(),
             snapshots: self.store.clone(),
             scrape: self.scrape.clone(),
+            sonar: self.sonar.clone(),
             reload,
             clock: self.clock.clone(),
         }

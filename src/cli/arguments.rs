@@ -31,10 +31,15 @@ pub enum Command {
     Storage(Storage),
     /// Delete series, or a time range of them, for good.
     Delete(Delete),
+    /// Sync the history of code quality from SonarQube now, or show how its syncs stand.
+    #[command(subcommand)]
+    Sonar(SonarCommand),
     /// Write everything into one file, while the server runs.
     Backup(Backup),
     /// Make a data directory of a backup, or check one.
     Restore(Restore),
+    /// Look into the mailbox: what waits, and what could not be handled.
+    Mailbox(Mailbox),
 }
 
 /// Data, push groups, jobs, and the config without its secrets. Token files are not in it: keep those yourself.
@@ -50,12 +55,8 @@ pub struct Backup {
 /// Where the store is.
 #[derive(Debug, Args)]
 pub struct StorePlace {
-    /// A running server, with its path prefix if it has one.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
-    pub url: String,
-    /// File that holds a token for it: of scope read to ask and look, admin for everything else.
-    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: ServerPlace,
     /// In place of a server, the data directory itself, which no server may have open.
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
@@ -80,6 +81,68 @@ pub struct Delete {
     pub yes: bool,
     #[command(flatten)]
     pub place: StorePlace,
+}
+
+#[derive(Debug, Args)]
+pub struct Mailbox {
+    #[command(subcommand)]
+    pub command: Option<MailboxCommand>,
+    /// A running server, with its path prefix if it has one.
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File that holds a token: of scope read to look, admin for everything else.
+    #[arg(long, global = true, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MailboxCommand {
+    /// How much waits, and what became of the last messages; what is done without a subcommand.
+    List,
+    /// The messages that could not be handled, and why.
+    Dead,
+    /// One of those, with its payload.
+    Show {
+        /// As `dead` lists it.
+        #[arg(value_name = "LETTER")]
+        letter: String,
+    },
+    /// Have dead letters handled again.
+    Replay(WhichLetter),
+    /// Let go of dead letters.
+    Drop(WhichLetter),
+    /// Put a message in.
+    Send(SendMessage),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct WhichLetter {
+    /// As `dead` lists it.
+    #[arg(value_name = "LETTER")]
+    pub letter: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SendMessage {
+    /// Who handles it, such as METRICS_UPDATE.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// The payload; - reads it from standard input.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub json: String,
+    /// A message with an id that was handled is not handled again. [default: a random one]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// The agent whose mailbox it goes to, over Redis. [default: this server's own]
+    #[arg(long, value_name = "AGENT")]
+    pub recipient: Option<String>,
+    /// Who sends it. [default: observatory-api]
+    #[arg(long, value_name = "NAME")]
+    pub sender: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -249,6 +312,45 @@ pub struct ConfiguredPlace {
     /// With --data-dir: the config of its server, to say what goes next. This command drops nothing itself.
     #[arg(long, value_name = "FILE", requires = "data_dir")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SonarCommand {
+    /// Sync now, as a job of the server, and wait for it.
+    Sync(SonarSync),
+    /// Show projects, what is stored of them, and what is wrong.
+    Status(SonarStatus),
+}
+
+#[derive(Debug, Args)]
+pub struct SonarSync {
+    /// Read the history from this day on again, such as 2026-01-31. [default: what is new]
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+    /// Only the project with this key.
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<String>,
+    #[command(flatten)]
+    pub place: ServerPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct SonarStatus {
+    /// Print JSON, as `/api/v1/sonar/status` and `/api/v1/sonar/projects` answer it.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub place: ServerPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerPlace {
+    /// A running server, with its path prefix if it has one.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    pub url: String,
+    /// File that holds a token for it: of scope read to ask and look, admin for everything else.
+    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{arguments::Backup, client::Client, dispatch::Failure};
 use crate::{
     app::Offline,
-    stdx::new_file::NewFile,
+    stdx::new_file::{NewFile, remove_left_over},
     store::backup::{self, BackupError, Nowhere, SnapshotSource, write},
 };
 use std::{
@@ -16,6 +16,8 @@ use std::{
 pub fn backup(arguments: &Backup) -> Result<(), Failure> {
     let path = &arguments.file;
     let shown = path.display();
+    // Of others than this one too: who backs up by a clock gives each a name of its own.
+    remove_left_over(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
     let mut file = NewFile::create(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::AlreadyExists => Failure::wrong(format!("{shown} is there already; choose another name")),
         io::ErrorKind::WouldBlock => Failure::failed(format!("{shown} is being written by another process")),
@@ -31,7 +33,7 @@ pub fn backup(arguments: &Backup) -> Result<(), Failure> {
             written.map_err(|error| failed(path, &error))?;
         }
         None => {
-            let server = Client::of(&arguments.place)?;
+            let server = Client::of(&arguments.place.server)?;
             server.download("admin/backup", &mut file, &mut |done, total| {
                 bar.show(done, total);
             })?;

@@ -1,6 +1,6 @@
 //! A running server, asked over HTTP.
 
-use super::{arguments::StorePlace, dispatch::Failure};
+use super::{arguments::ServerPlace, dispatch::Failure};
 use crate::scrape::{Tls, tls_config};
 use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
@@ -31,12 +31,12 @@ pub struct Client {
 
 impl Client {
     /// The server of a place.
-    pub fn of(place: &StorePlace) -> Result<Client, Failure> {
+    pub fn of(place: &ServerPlace) -> Result<Client, Failure> {
         Client::new(&place.url, place.token_file.as_deref())
     }
 
     /// `url` with the path that the server is below; `token_file` holds a token and nothing else.
-    fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
+    pub fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
         let parsed = Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
         let mut parsed = parsed
             .ok_or_else(|| Failure::wrong(format!("`{url}` is no address; write --url http://127.0.0.1:9090")))?;
@@ -67,6 +67,12 @@ impl Client {
     /// The `data` of a POST without a body to `/api/v1/<path>`.
     pub fn post(&self, path: &str) -> Result<Value, Failure> {
         self.data(self.http.post(self.place(path)?))
+    }
+
+    /// The `data` of a POST of JSON to `/api/v1/<path>`.
+    pub fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.http.post(self.place(path)?).header("Content-Type", "application/json");
+        self.data(request.body(body.to_string()))
     }
 
     /// The `data` of a POST of a form to `/api/v1/<path>`.

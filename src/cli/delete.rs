@@ -58,7 +58,7 @@ impl Place {
             arguments.selectors.iter().map(|text| ("match[]", text.clone())).collect();
         let given = [("start", &arguments.from), ("end", &arguments.to)];
         fields.extend(given.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))));
-        Ok(Place::Server(Box::new(Client::of(&arguments.place)?), fields))
+        Ok(Place::Server(Box::new(Client::of(&arguments.place.server)?), fields))
     }
 
     fn plan(&self) -> Result<DeletePlan, Failure> {

@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{Arguments, Command, ConfigCommand, TokenCommand},
-    backup, config, delete, query, restore, storage, token, up,
+    backup, config, delete, mailbox, query, restore, sonar, storage, token, up,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -35,7 +35,9 @@ pub fn run() -> ExitCode {
         Command::Query(arguments) => query::query(&arguments),
         Command::Storage(arguments) => storage::storage(arguments),
         Command::Delete(arguments) => delete::delete(&arguments),
+        Command::Sonar(command) => sonar::sonar(&command),
         Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Mailbox(arguments) => mailbox::mailbox(&arguments),
         Command::Restore(arguments) => restore::restore(&arguments),
         Command::Token(TokenCommand::New(arguments)) => token::new(&arguments),
     };

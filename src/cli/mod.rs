@@ -1,7 +1,8 @@
 //! The command line: one file a subcommand.
 //!
 //! 1. [`arguments`] is what may be written, with its help.
-//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`delete`], [`backup`] or [`restore`] and turns what goes
+//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`delete`], [`backup`],
+//!    [`restore`] or [`mailbox`] and turns what goes
 //!    wrong into a text and an exit code.
 //! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
 
@@ -11,8 +12,10 @@ mod client;
 mod config;
 mod delete;
 mod dispatch;
+mod mailbox;
 mod query;
 mod restore;
+mod sonar;
 mod storage;
 mod storage_table;
 mod token;

@@ -29,7 +29,7 @@ pub fn storage(arguments: Storage) -> Result<(), Failure> {
     match arguments.command {
         Some(StorageCommand::Compact(place)) => match &place.store.data_dir {
             Some(data) => compact_offline(data, &place),
-            None => compact_server(&Client::of(&place.store)?),
+            None => compact_server(&Client::of(&place.store.server)?),
         },
         None => {
             let report = report(&arguments.place, arguments.top)?;
@@ -43,7 +43,7 @@ pub fn storage(arguments: Storage) -> Result<(), Failure> {
 }
 
 /// Whoever reads may have seen enough: `| head` is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(cause.to_string())),
         _ => Ok(()),
@@ -54,7 +54,7 @@ fn report(place: &ConfiguredPlace, top: usize) -> Result<StorageReport, Failure>
     match &place.store.data_dir {
         Some(data) => open(data, place)?.store.storage(top).map_err(|error| Failure::failed(error.to_string())),
         None => {
-            let data = Client::of(&place.store)?.get(&format!("status/storage?limit={top}"))?;
+            let data = Client::of(&place.store.server)?.get(&format!("status/storage?limit={top}"))?;
             read(data)
         }
     }
@@ -67,23 +67,27 @@ fn open(data: &Path, place: &ConfiguredPlace) -> Result<Offline, Failure> {
 }
 
 fn compact_server(client: &Client) -> Result<(), Failure> {
-    let job: Job = read(client.post("admin/storage/compact")?)?;
-    let mut bar = Bar::new();
-    if bar.is_shown {
-        eprintln!("Job {} runs on the server, also without this command.", job.id);
-    }
-    let mut job = job;
-    while job.state == JobState::Running {
-        std::thread::sleep(TICK);
-        job = read(client.get(&format!("jobs/{}", job.id))?)?;
-        bar.show(job.progress.done, job.progress.total);
-    }
-    bar.end();
+    let job = follow(client, read(client.post("admin/storage/compact")?)?)?;
     match job.state {
         JobState::Done => print(&format!("{}\n", job.message)),
         JobState::Cancelled => Err(Failure::failed("it was cancelled; nothing is lost, and the next one goes on")),
         _ => Err(Failure::failed(format!("the compaction failed: {}", job.message))),
     }
+}
+
+/// Shows how far a job of the server is, until it ends; gives it as it is then.
+pub fn follow(client: &Client, mut job: Job) -> Result<Job, Failure> {
+    let mut bar = Bar::new();
+    if bar.is_shown {
+        eprintln!("Job {} runs on the server, also without this command.", job.id);
+    }
+    while job.state == JobState::Running {
+        std::thread::sleep(TICK);
+        job = read(client.get(&format!("jobs/{}", job.id))?)?;
+        bar.show(job.progress.done, job.progress.total, &job.progress.unit);
+    }
+    bar.end();
+    Ok(job)
 }
 
 fn compact_offline(data: &Path, place: &ConfiguredPlace) -> Result<(), Failure> {
@@ -94,7 +98,8 @@ fn compact_offline(data: &Path, place: &ConfiguredPlace) -> Result<(), Failure> 
         let running = scope.spawn(|| offline.store.compact(&progress));
         while !running.is_finished() {
             std::thread::sleep(TICK.min(Duration::from_millis(50)));
-            bar.show(progress.series_done.load(Ordering::Relaxed), progress.series_total.load(Ordering::Relaxed));
+            let (done, total) = (&progress.series_done, &progress.series_total);
+            bar.show(done.load(Ordering::Relaxed), total.load(Ordering::Relaxed), "series");
         }
         running.join()
     });
@@ -117,9 +122,9 @@ impl Bar {
         Bar { is_shown: std::io::stderr().is_terminal(), is_drawn: false }
     }
 
-    fn show(&mut self, done: u64, total: u64) {
+    fn show(&mut self, done: u64, total: u64, unit: &str) {
         if self.is_shown && total > 0 {
-            eprint!("\r{}", bar(done, total));
+            eprint!("\r{}", bar(done, total, unit));
             self.is_drawn = true;
         }
     }
@@ -131,11 +136,11 @@ impl Bar {
     }
 }
 
-fn bar(done: u64, total: u64) -> String {
+fn bar(done: u64, total: u64, unit: &str) -> String {
     let done = done.min(total);
     let filled = (u128::from(done) * u128::from(BAR_WIDTH) / u128::from(total.max(1))) as usize;
     let (full, empty) = ("#".repeat(filled), ".".repeat(BAR_WIDTH as usize - filled));
-    format!("[{full}{empty}] {done} of {total} series")
+    format!("[{full}{empty}] {done} of {total} {unit}")
 }
 
 #[cfg(test)]
@@ -144,8 +149,8 @@ mod tests {
 
     #[test]
     fn the_bar_fills_up() {
-        assert_eq!(bar(0, 0), "[..............................] 0 of 0 series");
-        assert_eq!(bar(5, 10), "[###############...............] 5 of 10 series");
-        assert_eq!(bar(11, 10), "[##############################] 10 of 10 series");
+        assert_eq!(bar(0, 0, "series"), "[..............................] 0 of 0 series");
+        assert_eq!(bar(5, 10, "series"), "[###############...............] 5 of 10 series");
+        assert_eq!(bar(11, 10, "series"), "[##############################] 10 of 10 series");
     }
 }

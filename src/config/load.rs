@@ -365,6 +365,10 @@ scrape_configs:
         web:
           route_prefix: /
           hosts: []
+        mailbox:
+          max_bytes: 67108864
+          max_age: 2w
+          attempts: 10
         self_scrape: true
         "#);
         assert!(!shown.contains(&hash));

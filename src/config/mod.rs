@@ -4,8 +4,8 @@
 //! 2. [`check`] holds it against [`schema`], the table of all keys, Prometheus' among them: unknown keys are mistakes,
 //!    known ones that do nothing yet are warnings.
 //! 3. [`raw`] takes what we use; [`resolve()`] fills in defaults, types and judges it into a [`Config`], [`scrape`] its
-//!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere,
-//!    [`tiers`] what is kept when samples go.
+//!    jobs, [`web`] where people find it, [`backup`] what is kept elsewhere, [`tiers`] what is kept when samples go,
+//!    [`mailbox`] what waits, [`sonar`] whose code quality is followed.
 //! 4. [`overrides`] puts the command line before the file, and tells what a reload cannot change.
 //! 5. [`load()`] does all of that and gives back every mistake at once ([`problem`]); [`show`] prints what is in force,
 //!    [`redact`] what was written.
@@ -15,6 +15,7 @@
 mod backup;
 mod check;
 mod load;
+mod mailbox;
 mod overrides;
 mod problem;
 mod raw;
@@ -23,6 +24,7 @@ mod resolve;
 mod schema;
 mod scrape;
 mod show;
+mod sonar;
 mod tiers;
 mod tree;
 mod web;
@@ -30,6 +32,7 @@ mod web;
 pub use backup::Backup;
 pub use check::parse_size;
 pub use load::{Loaded, Refused, load, load_text};
+pub use mailbox::MailboxConfig;
 pub use overrides::{Overrides, restart_keys};
 pub use problem::{Problem, Problems};
 pub use resolve::{Config, Feature, Hosts, Limits, Token, parse_listen, parse_retention};

@@ -77,6 +77,7 @@ pub fn restart_keys(running: &Config, read: &Config) -> Vec<&'static str> {
         ("limits.failed_logins_per_minute_max", old.failed_logins_per_minute_max != new.failed_logins_per_minute_max),
         ("limits.series_per_job", old.series_per_job_max != new.series_per_job_max),
         ("limits.series_per_token", old.series_per_token_max != new.series_per_token_max),
+        ("mailbox", running.mailbox != read.mailbox),
         ("features", running.features != read.features),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

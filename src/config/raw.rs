@@ -34,6 +34,8 @@ pub struct RawConfig {
     pub hosts_interval_ms: Option<Located<i64>>,
     pub self_scrape: Option<bool>,
     pub backup: Option<Located<RawBackup>>,
+    pub mailbox: Option<RawMailbox>,
+    pub sonar: Option<Located<RawSonar>>,
     pub external_url: Option<Located<String>>,
     pub route_prefix: Option<Located<String>>,
     /// What jobs take where they say nothing themselves.
@@ -63,6 +65,43 @@ pub struct RawBackup {
     pub directory: Option<Located<String>>,
     pub interval_ms: Option<Located<i64>>,
     pub keep: Option<Located<u64>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawMailbox {
+    pub redis: Option<Located<String>>,
+    pub password_file: Option<Located<String>>,
+    pub prefix: Option<Located<String>>,
+    pub agent: Option<Located<String>>,
+    pub stream: Option<Located<String>>,
+    pub stream_length: Option<Located<u64>>,
+    pub bytes_max: Option<Located<u64>>,
+    pub age_ms_max: Option<Located<i64>>,
+    pub attempts_max: Option<Located<u64>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawSonar {
+    pub url: Option<Located<String>>,
+    pub token_file: Option<Located<String>>,
+    pub organization: Option<Located<String>>,
+    pub projects: Option<Located<RawWords>>,
+    pub branches: Option<Located<RawWords>>,
+    pub metrics: Option<Located<RawWords>>,
+    pub interval_ms: Option<Located<i64>>,
+    pub history: Option<Located<String>>,
+    pub calls_per_hour: Option<Located<u64>>,
+    pub webhook_secret_file: Option<Located<String>>,
+    pub names: Option<Located<String>>,
+}
+
+/// What may be one word or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawWords {
+    One(String),
+    Many(Vec<String>),
+    /// Keys and values, or nothing.
+    Other,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -128,6 +167,8 @@ impl RawConfig {
             hosts_interval_ms: duration(tree.get("hosts"), "interval"),
             self_scrape: tree.get("self_scrape").and_then(Node::scalar).and_then(parse_bool),
             backup: tree.get("backup").map(|node| Located { value: RawBackup::read(node), line: node.line }),
+            mailbox: tree.get("mailbox").map(RawMailbox::read),
+            sonar: tree.get("sonar").map(|node| Located { value: RawSonar::read(node), line: node.line }),
             external_url: text(tree.get("web"), "external_url"),
             route_prefix: text(tree.get("web"), "route_prefix"),
             global: tree.get("global").cloned(),
@@ -164,6 +205,55 @@ fn tiers(node: &Node) -> Located<Vec<Located<RawTier>>> {
         Located { value: RawTier { resolution_ms, retention_ms }, line: node.line }
     };
     Located { value: node.elements().iter().map(tier).collect(), line: node.line }
+}
+
+impl RawMailbox {
+    fn read(node: &Node) -> RawMailbox {
+        let node = Some(node);
+        RawMailbox {
+            redis: text(node, "redis"),
+            password_file: text(node, "redis_password_file"),
+            prefix: text(node, "prefix"),
+            agent: text(node, "agent"),
+            stream: text(node, "stream"),
+            stream_length: whole(node, "stream_length"),
+            bytes_max: found(node, "max_bytes", parse_size),
+            age_ms_max: duration(node, "max_age"),
+            attempts_max: whole(node, "attempts"),
+        }
+    }
+}
+
+impl RawSonar {
+    fn read(node: &Node) -> RawSonar {
+        let of = Some(node);
+        RawSonar {
+            url: text(of, "url"),
+            token_file: text(of, "token_file"),
+            organization: text(of, "organization"),
+            projects: words(node, "projects"),
+            branches: words(node, "branches"),
+            metrics: words(node, "metrics"),
+            interval_ms: duration(of, "interval"),
+            history: text(of, "history"),
+            calls_per_hour: whole(of, "calls_per_hour"),
+            webhook_secret_file: text(of, "webhook_secret_file"),
+            names: text(of, "names"),
+        }
+    }
+}
+
+fn words(node: &Node, key: &str) -> Option<Located<RawWords>> {
+    let node = node.get(key)?;
+    let value = match &node.value {
+        Value::Scalar(text) => RawWords::One(text.clone()),
+        // An element that is no word is one that is no key, which is told.
+        Value::List(nodes) => {
+            RawWords::Many(nodes.iter().map(|node| node.scalar().unwrap_or_default().to_owned()).collect())
+        }
+        Value::Null | Value::Map(_) => RawWords::Other,
+    };
+    Some(Located { value, line: node.line })
 }
 
 fn remotes(tree: &Node, section: &'static str) -> Vec<Located<(&'static str, usize, bool)>> {

@@ -2,9 +2,11 @@
 
 use super::{
     backup::{self, Backup},
+    mailbox::{self, MailboxConfig},
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
+    sonar,
     tiers::{self, Tier},
     web::{self, Web},
 };
@@ -66,6 +68,8 @@ pub struct Config {
     pub web: Web,
     pub scrape: ScrapeJobs,
     pub backup: Option<Backup>,
+    pub mailbox: MailboxConfig,
+    pub sonar: Option<crate::sonar::Config>,
 }
 
 /// How this host itself is watched.
@@ -194,7 +198,9 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let retention_ms = resolve_retention(raw.retention_ms, problems);
     Config {
         scrape,
+        sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
+        mailbox: mailbox::resolve(raw.mailbox, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),

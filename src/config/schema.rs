@@ -55,6 +55,8 @@ const OURS: &[Key] = &[
     key("hosts", Map(&[HOSTS])),
     key("self_scrape", Bool),
     key("backup", Map(&[BACKUP])),
+    key("mailbox", Map(&[MAILBOX])),
+    key("sonar", Map(&[SONAR])),
 ];
 
 const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key("hosts", Texts)];
@@ -62,6 +64,36 @@ const WEB: &[Key] = &[key("external_url", Text), key("route_prefix", Text), key(
 const HOSTS: &[Key] = &[key("enabled", Bool), key("interval", Duration)];
 
 const BACKUP: &[Key] = &[key("directory", Text), key("interval", Duration), key("keep", Whole)];
+
+const MAILBOX: &[Key] = &[
+    key("redis", Text),
+    key("redis_password_file", Text),
+    key("prefix", Text),
+    key("agent", Text),
+    key("stream", Text),
+    key("stream_length", Whole),
+    key("max_bytes", Size),
+    key("max_age", Duration),
+    key("attempts", Whole),
+];
+
+const SONAR: &[Key] = &[
+    key("url", Text),
+    key("token_file", Text),
+    key("organization", Text),
+    // `all`, or a list of keys.
+    key("projects", Any),
+    // `main`, `all`, or a list of names.
+    key("branches", Any),
+    // `default`, or a list of keys.
+    key("metrics", Any),
+    key("interval", Duration),
+    // `all`, or a duration.
+    key("history", Text),
+    key("calls_per_hour", Whole),
+    key("webhook_secret_file", Text),
+    key("names", Text),
+];
 
 const AUTH: &[Key] = &[key("tokens", List(&Map(&[TOKEN])))];
 

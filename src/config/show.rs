@@ -1,12 +1,14 @@
 //! The config in force, as YAML: what was written and the defaults of what was not, secrets redacted.
 
 use super::{
+    mailbox::MailboxConfig,
     resolve::{Config, Token},
     tiers::Tier,
 };
 use crate::{
     model::time::format_duration_ms,
     scrape::{Auth, JobConfig, Secret, Tls},
+    sonar::{self, Branches, Projects},
 };
 use std::fmt::Write;
 
@@ -80,6 +82,10 @@ impl Config {
             writeln!(out, "  interval: {}", format_duration_ms(backup.interval_ms))?;
             writeln!(out, "  keep: {}", backup.keep)?;
         }
+        write_mailbox(out, &self.mailbox)?;
+        if let Some(sonar) = &self.sonar {
+            write_sonar(out, sonar)?;
+        }
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;
@@ -96,6 +102,53 @@ fn write_tiers(out: &mut String, tiers: &[Tier]) -> std::fmt::Result {
         writeln!(out, "    - {{resolution: {resolution}, retention: {kept}}}")?;
     }
     Ok(())
+}
+
+fn write_mailbox(out: &mut String, mailbox: &MailboxConfig) -> std::fmt::Result {
+    writeln!(out, "mailbox:")?;
+    writeln!(out, "  max_bytes: {}", mailbox.limits.bytes_max)?;
+    writeln!(out, "  max_age: {}", format_duration_ms(mailbox.limits.age_ms_max))?;
+    writeln!(out, "  attempts: {}", mailbox.limits.attempts_max)?;
+    let Some(redis) = &mailbox.redis else { return Ok(()) };
+    writeln!(out, "  redis: {}", quoted(&redis.url_without_password()))?;
+    if let Some(file) = &redis.password_file {
+        writeln!(out, "  redis_password_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    writeln!(out, "  prefix: {}", quoted(&redis.prefix))?;
+    writeln!(out, "  agent: {}", quoted(&redis.agent))?;
+    if let Some(stream) = &redis.stream {
+        writeln!(out, "  stream: {}", quoted(stream))?;
+    }
+    writeln!(out, "  stream_length: {}", redis.stream_length)
+}
+
+fn write_sonar(out: &mut String, sonar: &sonar::Config) -> std::fmt::Result {
+    let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+    writeln!(out, "sonar:")?;
+    writeln!(out, "  url: {}", quoted(&sonar.url))?;
+    if let Some(file) = &sonar.token_file {
+        writeln!(out, "  token_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    if let Some(organization) = &sonar.organization {
+        writeln!(out, "  organization: {}", quoted(organization))?;
+    }
+    match &sonar.projects {
+        Projects::All => writeln!(out, "  projects: all")?,
+        Projects::These(keys) => writeln!(out, "  projects: [{}]", list(keys))?,
+    }
+    match &sonar.branches {
+        Branches::Main => writeln!(out, "  branches: main")?,
+        Branches::All => writeln!(out, "  branches: all")?,
+        Branches::These(names) => writeln!(out, "  branches: [{}]", list(names))?,
+    }
+    writeln!(out, "  metrics: [{}]", list(&sonar.metrics))?;
+    writeln!(out, "  interval: {}", format_duration_ms(sonar.interval_ms))?;
+    writeln!(out, "  history: {}", format_duration_ms(sonar.history_ms))?;
+    writeln!(out, "  calls_per_hour: {}", sonar.calls_per_hour)?;
+    if let Some(file) = &sonar.webhook_secret_file {
+        writeln!(out, "  webhook_secret_file: {}", quoted(&file.to_string_lossy()))?;
+    }
+    writeln!(out, "  names: {}", sonar.names.as_str())
 }
 
 fn write_token(out: &mut String, token: &Token) -> std::fmt::Result {

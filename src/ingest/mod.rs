@@ -8,8 +8,10 @@
 //! 4. [`InternalSource`] takes rounds of samples from inside the process, such as the host's.
 //! 5. [`Scrape`] takes what one target said, sample by sample, against the memory of what it said before: a known series
 //!    costs one hash, one that vanished gets its staleness marker.
-//! 6. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
-//! 7. [`tokens`] counts series by the token they came with, where tokens have a limit.
+//! 6. [`HistoryRow`]s are what another system measured in the past: runs and samples at their own time, and the cursor of who
+//!    brought them, in one record.
+//! 7. [`metadata`] remembers what was said of metric families, [`IngestStats`] counts everything.
+//! 8. [`tokens`] counts series by the token they came with, where tokens have a limit.
 //!
 //! Invariant: an `Ok` to a request means durable; only a scrape has a ticket to look at later, since nobody waits for its
 //! answer. Nothing here knows PromQL or HTTP, and nobody outside calls `Appendable::append`.
@@ -18,6 +20,7 @@ mod cache;
 mod config;
 mod error;
 pub mod gateway;
+mod history;
 mod internal;
 pub mod metadata;
 mod remote_write;
@@ -29,6 +32,7 @@ mod tokens;
 pub use config::IngestConfig;
 pub use error::IngestError;
 pub use gateway::{BodyFormat, Grouping, GroupingError, PushRequest};
+pub use history::{HistoryChange, HistoryReport, HistoryRow};
 pub use internal::{Family, InternalSource, RoundReport};
 pub use remote_write::WriteReport;
 pub use scrape::{Scrape, ScrapeCounts, ScrapeMemory};

@@ -78,4 +78,13 @@ impl Samples {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// How many samples floats and histograms stand for together.
+    pub fn count(&self) -> u64 {
+        let count = |points: usize, weights: &[u32]| match weights {
+            [] => points as u64,
+            weights => weights.iter().map(|weight| u64::from(*weight)).sum(),
+        };
+        count(self.timestamps.len(), &self.weights) + count(self.histograms.len(), &self.histogram_weights)
+    }
 }

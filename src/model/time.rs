@@ -1,5 +1,7 @@
 //! Time as Prometheus speaks it: milliseconds since the Unix epoch, durations such as `1h30m`.
 
+use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// Milliseconds since the Unix epoch; negative before it.
 pub type Timestamp = i64;
 
@@ -107,9 +109,21 @@ pub fn format_duration_ms(ms: i64) -> String {
     if ms < 0 { format!("-{out}") } else { out }
 }
 
+/// Prints a time as RFC 3339 in UTC; one beyond the years it knows as milliseconds.
+pub fn format_utc(ms: Timestamp) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_printed_as_far_as_there_are_years() {
+        assert_eq!(format_utc(1_500), "1970-01-01T00:00:01.5Z");
+        assert_eq!(format_utc(i64::MAX), "9223372036854775807 ms");
+    }
 
     #[test]
     fn durations_both_ways() {

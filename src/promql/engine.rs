@@ -12,6 +12,7 @@ use super::{
         plan::{Planner, Use, text},
         pool::Pool,
         repeated::Repeated,
+        selector::drop_weightless,
     },
     limits::{Budget, Cancel, Gate, Limits, QueryError},
     parser::{self, ParseOptions},
@@ -184,6 +185,7 @@ impl Engine {
         let value = catch_unwind(AssertUnwindSafe(|| evaluate(&context, query, expr, asked, &mut timings)))
             .unwrap_or_else(|_| Err(QueryError::unexpected()))?;
         drop(turn);
+        context.note_tiers();
         timings.total = begin.elapsed();
         let (warnings, infos) = context.annotations.texts(query);
         let stats = Stats {
@@ -327,6 +329,7 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
         for index in 0..range.source.series() {
             let mut samples = Samples::default();
             range.source.read(index, &mut samples, scratch)?;
+            drop_weightless(&mut samples);
             let samples = range.cut(&samples)?;
             if samples.is_empty() {
                 continue;
@@ -344,6 +347,10 @@ fn instant_matrix(planner: &Planner<'_>, expr: &Expr, grid: Grid, timings: &mut 
 }
 
 #[cfg(test)]
+mod bucketed;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_random;
+#[cfg(test)]
+mod tests_tiers;

@@ -3,7 +3,7 @@
 use super::ast::Span;
 use crate::{
     model::{Histogram, Labels, Samples, Timestamp},
-    store::Origin,
+    store::{Origin, TierUse},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -109,4 +109,6 @@ pub struct SourceStats {
     pub series: u64,
     pub samples: u64,
     pub origin: Origin,
+    /// What was read from buckets in the place of samples, oldest first.
+    pub tiers: Vec<TierUse>,
 }

@@ -203,6 +203,10 @@ impl SeriesSet for Found {
         &self.0[index].0
     }
 
+    fn coarsest_ms(&self) -> Option<i64> {
+        Some(0)
+    }
+
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), StoreError> {
         let found = &self.0[index].1;
         samples.clear();

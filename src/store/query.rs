@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// What the caller will do with the samples, so that a store may choose a cheaper source. Never changes an answer.
 #[derive(Debug, Clone, Default)]
 pub struct Hints {
-    /// The function right around the selector, such as `rate`.
+    /// The function or aggregation right around the selector, such as `rate`. Only to a range selector does it say
+    /// which samples are of use: an instant selector always wants the newest one.
     pub function: Option<&'static str>,
     /// The distance between evaluations; 0 for an instant query.
     pub step_ms: i64,
@@ -55,10 +56,22 @@ pub enum Fidelity {
     Approximate,
 }
 
+impl Fidelity {
+    /// One word, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fidelity::Exact => "exact",
+            Fidelity::Widened => "widened",
+            Fidelity::Approximate => "approximate",
+        }
+    }
+}
+
 /// A stretch of a selection that was read from buckets in the place of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierUse {
     pub resolution_ms: i64,
+    /// The times of the samples that buckets stood for, as far as they were asked for.
     pub range: TimeRange,
     pub fidelity: Fidelity,
 }
@@ -78,6 +91,12 @@ pub trait SeriesSet: Send + Sync {
     /// From where the samples will be read.
     fn origin(&self) -> Origin {
         Origin::default()
+    }
+
+    /// The coarsest buckets this may read from, by resolution in milliseconds; `Some(0)`: samples alone, the same
+    /// whatever they are read for. `None`: it depends on the series, or on the use.
+    fn coarsest_ms(&self) -> Option<i64> {
+        None
     }
 
     /// What was read from buckets so far, by range and resolution: complete once all series have been read.

@@ -28,6 +28,7 @@ const PAGES: &[&str] = &[
     "explore/metrics",
     "targets",
     "push",
+    "quality",
     "status",
     "alerts",
     "rules",
@@ -39,6 +40,9 @@ const PAGES: &[&str] = &[
     "tsdb-status",
     "service-discovery",
 ];
+
+/// Below these, one more segment is a name that others chose, which may have a dot.
+const NAMED: &[&str] = &["quality"];
 
 /// Below these, older releases of Prometheus had the same pages once more.
 const OLDER: &[&str] = &["classic", "new"];
@@ -73,12 +77,13 @@ impl Site {
             let lifetime = if name.starts_with("immutable/") { FOR_EVER } else { ASK_AGAIN };
             return Some(file(asset, lifetime, headers));
         }
+        let named = matches!(segments.as_slice(), [first, _] if NAMED.contains(first));
         // Never a page in place of a script or an image that is not there.
-        if segments.last().is_some_and(|last| last.contains('.')) && name != INDEX {
+        if segments.last().is_some_and(|last| last.contains('.')) && name != INDEX && !named {
             return None;
         }
         let older = name.split_once('/').filter(|(first, _)| OLDER.contains(first)).map(|(_, rest)| rest);
-        let known = PAGES.contains(&older.unwrap_or(&name)) || name == INDEX;
+        let known = named || PAGES.contains(&older.unwrap_or(&name)) || name == INDEX;
         (known || wants_page(headers)).then(|| self.page(path, known, headers))
     }
 
@@ -199,6 +204,9 @@ mod tests {
             ("/explore/", "../"),
             ("//", "../"),
             ("/classic/graph", "../"),
+            ("/quality", "./"),
+            ("/quality/com.example:shop_api", "../"),
+            ("/quality/a%2Fb.js", "../"),
         ] {
             let page = get(path, &[]).unwrap();
             assert_eq!(page.status(), StatusCode::OK, "{path}");
@@ -235,7 +243,15 @@ mod tests {
     #[test]
     fn programs_and_missing_files_are_never_given_the_page() {
         let browser = [(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")];
-        for path in ["/api/v1/nothing", "/metrics/x", "/-/x", "/immutable/gone-1234.js", "/a.png", "/explore/x.js"] {
+        for path in [
+            "/api/v1/nothing",
+            "/metrics/x",
+            "/-/x",
+            "/immutable/gone-1234.js",
+            "/a.png",
+            "/explore/x.js",
+            "/quality/a/b.js",
+        ] {
             assert!(get(path, &browser).is_none(), "{path}");
         }
         assert!(get("/nothing", &[]).is_none());

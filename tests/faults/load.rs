@@ -147,6 +147,30 @@ impl Load {
         &self.kept
     }
 
+    /// All batches and pushes that a server has, acknowledged or not; panics where one is there in part, or twice, or
+    /// was never sent.
+    pub fn stored(&self, server: &TestServer) -> Acknowledged {
+        let mut stored = Acknowledged::default();
+        let end = (self.times.recent_ms + self.next.load(Ordering::SeqCst) as i64 + 1) as f64 / 1000.0;
+        for (name, range) in [("fault_late", "7d"), ("fault_written", "2h")] {
+            let data = server.query(&format!("{name}[{range}]"), Some(end));
+            let mut series_of: BTreeMap<(String, u64), u64> = BTreeMap::new();
+            for series in data["result"].as_array().expect("a matrix") {
+                let writer = series["metric"]["writer"].as_str().expect("a label");
+                for pair in series["values"].as_array().expect("values") {
+                    *series_of.entry((writer.to_owned(), number(&pair[1]) as u64)).or_default() += 1;
+                }
+            }
+            for ((writer, sequence), series) in series_of {
+                assert_eq!(series, SERIES, "series of batch {sequence} of {writer}");
+                assert!(sequence < self.next.load(Ordering::SeqCst), "batch {sequence} of {writer} was never sent");
+                stored.batches.entry(writer).or_default().push(sequence);
+            }
+        }
+        stored.groups = groups(server);
+        stored
+    }
+
     /// What of `acknowledged` the server does not have, what it has twice, and what nobody wrote.
     pub fn missing(&self, server: &TestServer, acknowledged: &Acknowledged) -> Vec<String> {
         let mut missing = Vec::new();
@@ -182,13 +206,7 @@ impl Load {
             let lost = numbers.iter().filter(|n| found.get(n).is_none_or(|series| *series < SERIES));
             missing.extend(lost.map(|n| format!("batch {n} of writer {writer}")));
         }
-        let data = server.query("fault_pushed", None);
-        let mut found: BTreeMap<(String, u64), u64> = BTreeMap::new();
-        for series in data["result"].as_array().expect("a vector") {
-            let text = |label: &str| series["metric"][label].as_str().unwrap_or_default().to_owned();
-            let instance = text("instance").parse().expect("an instance is a number");
-            found.insert((text("job"), instance), number(&series["value"][1]) as u64);
-        }
+        let found = groups(server);
         for (group, value) in &acknowledged.groups {
             // A later push may have been stored without its answer having arrived.
             if found.get(group).is_none_or(|stored| stored < value) {
@@ -197,6 +215,18 @@ impl Load {
         }
         missing
     }
+}
+
+/// The value of each push group that a server has.
+fn groups(server: &TestServer) -> BTreeMap<(String, u64), u64> {
+    let data = server.query("fault_pushed", None);
+    let mut found = BTreeMap::new();
+    for series in data["result"].as_array().expect("a vector") {
+        let text = |label: &str| series["metric"][label].as_str().unwrap_or_default().to_owned();
+        let instance = text("instance").parse().expect("an instance is a number");
+        found.insert((text("job"), instance), number(&series["value"][1]) as u64);
+    }
+    found
 }
 
 #[derive(Debug, Clone)]

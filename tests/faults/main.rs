@@ -7,7 +7,9 @@
 //!    more series than there shall be.
 //! 4. After the restart, which has to take less than two seconds, everything counted is asked for over HTTP: it has to
 //!    be there, and once, and the questions about the past have to have the answers they had.
-//! 5. [`damage`] changes files of a data directory at random, and starts on that.
+//! 5. [`work`] kills the server, or the command that asks it, amid compactions, backups and snapshots, and a restore amid
+//!    its writing; whatever a backup's name stands for afterwards is restored and asked the same.
+//! 6. [`damage`] changes files of a data directory at random, and starts on that.
 //!
 //! A few rounds by default, so that every test run has them; `FAULT_ROUNDS=100` for the long form, whose figures are in
 //! `docs/reliability.md`. The tests here take turns: two of them at once would measure each other.
@@ -27,6 +29,7 @@ mod kill;
 mod load;
 mod past;
 mod power;
+mod work;
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

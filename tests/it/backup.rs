@@ -352,7 +352,7 @@ fn scheduled_backups_are_rotated_and_failures_are_counted() {
     for day in 1..=4 {
         std::fs::write(place.join(format!("observatory-2026010{day}T000000Z.backup")), "old").unwrap();
     }
-    std::fs::write(place.join("observatory-20260105T000000Z.backup.part"), "left by a kill").unwrap();
+    std::fs::write(place.join("observatory-20260105T000000Z.backup.observatory-part"), "left by a kill").unwrap();
     std::fs::write(place.join("notes.txt"), "mine").unwrap();
     let config = format!("backup: {{directory: '{}', interval: 1h, keep: 3}}\n", place.display());
     let mut server = TestServer::with_config(&config);

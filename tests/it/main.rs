@@ -3,6 +3,7 @@
 //! - [`protocol`] plays the HTTP exchanges of `tests/protocol/**/*.http`; a new case is a paragraph there.
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
+//! - [`mailbox`]: messages, in our own queue and over Redis, with the real library at the other end.
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
@@ -11,6 +12,7 @@
 //! - [`hosts`]: the host we run on, beside node_exporter.
 //! - [`scrape`]: targets, good and hostile, scraped for real.
 //! - [`scrape_secure`]: targets behind TLS, passwords, tokens and certificates.
+//! - [`sonar`]: a first sync against a stand-in for SonarCloud, killed on the way, and what comes after it.
 //! - [`storage`]: what the operator sees of the store and does to it, and the limits of disk, memory and series.
 //! - [`web`]: behind proxies that keep the path and those that cut it off.
 //! - [`bad_input`]: what strangers send; each a clear error, and the server healthy after it.
@@ -31,12 +33,14 @@ mod compat;
 mod grafana;
 mod hosts;
 mod lifecycle;
+mod mailbox;
 mod promql;
 mod protocol;
 mod push;
 mod query;
 mod scrape;
 mod scrape_secure;
+mod sonar;
 mod storage;
 mod web;
 mod write;

@@ -1,12 +1,11 @@
 // The page as a person meets it, in a browser, against the real server. `npm run e2e`, after building both.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { createServer, request } from 'node:http';
 import assert from 'node:assert/strict';
-import { push, startBrowser, startServer } from '../scripts/browser.mjs';
+import { push, startServer } from '../scripts/browser.mjs';
 import { demo, PUSHES, write } from '../scripts/history.mjs';
+import { axe, browser, open, reach, report, settle, test } from './harness.mjs';
+import { testQuality } from './quality.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>';
 const QUERY = 'explore?q=sum by (path) (rate(http_requests_total[5m]))&q=up';
 const PAGES = [
@@ -20,6 +19,7 @@ const PAGES = [
   'explore/metrics?tab=cardinality',
   'targets',
   'push',
+  'quality',
   'status',
   'status?tab=storage',
   'status?tab=config',
@@ -28,77 +28,6 @@ const PAGES = [
   'alerts',
   'nothing-here',
 ];
-
-const browser = await startBrowser();
-const failures = [];
-let passed = 0;
-
-async function test(name, body) {
-  const began = performance.now();
-  try {
-    await body();
-    passed += 1;
-    console.log(`ok   ${name} (${Math.round(performance.now() - began)} ms)`);
-  } catch (error) {
-    failures.push(name);
-    console.log(`FAIL ${name}\n${error.stack}`);
-  }
-}
-
-/** A page whose every complaint and every request elsewhere is a failure. */
-async function open(url, options = {}) {
-  const context = await browser.newContext({
-    viewport: { width: 1280, height: 800 },
-    reducedMotion: 'reduce',
-    ...options,
-  });
-  const page = await context.newPage();
-  page.problems = [];
-  const origin = new URL(url).origin;
-  // A refused query is what some tests ask for; everything else has to be silent.
-  page.on(
-    'console',
-    (message) =>
-      ['error', 'warning'].includes(message.type()) &&
-      !/status of 40[01]/.test(message.text()) &&
-      // Asked for on purpose.
-      !message.location().url.endsWith('/nothing-here') &&
-      page.problems.push(message.text()),
-  );
-  page.on('pageerror', (error) => page.problems.push(error.stack));
-  page.on(
-    'request',
-    (asked) =>
-      asked.url().startsWith(origin) || asked.url().startsWith('data:') || page.problems.push(`asked ${asked.url()}`),
-  );
-  page.shut = async () => {
-    await context.close();
-    assert.deepEqual(page.problems, []);
-  };
-  await page.goto(url);
-  await page.locator('main h1').waitFor();
-  return page;
-}
-
-async function settle(page) {
-  await page.locator('main h1').waitFor();
-  await page.waitForLoadState('load');
-  await page.waitForTimeout(350);
-}
-
-/** The page's policy forbids scripts from outside; the test's own goes in by the debugger. */
-async function axe(page, where) {
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const found = violations.map(
-    (one) =>
-      `${where}: ${one.id}: ${one.nodes
-        .slice(0, 3)
-        .map((node) => `${node.target.join(' ')} ${node.failureSummary}`)
-        .join('; ')}`,
-  );
-  assert.deepEqual(found, []);
-}
 
 /** A proxy for `path` that tells the server another host, as most do unless told otherwise. */
 async function startProxy(path, target, strips) {
@@ -244,31 +173,10 @@ try {
   });
 
   await test('the keyboard reaches everything that can be clicked', async () => {
-    for (const path of ['', QUERY, 'push', 'explore/metrics', 'status']) {
+    for (const path of ['', QUERY, 'push', 'quality', 'explore/metrics', 'status']) {
       const page = await open(server.url + path);
       await settle(page);
-      await page.waitForTimeout(600);
-      const wanted = await page.evaluate(() => {
-        const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')].filter(
-          (one) => one.checkVisibility() && !one.disabled,
-        );
-        all.forEach((one, index) => (one.dataset.reach = String(index)));
-        return all.length;
-      });
-      const reached = new Set();
-      for (let steps = 0; steps < wanted * 2 + 20 && reached.size < wanted; steps += 1) {
-        await page.keyboard.press('Tab');
-        const at = await page.evaluate(() => document.activeElement?.dataset?.reach);
-        if (at !== undefined) reached.add(at);
-      }
-      const missed = await page.evaluate(
-        (seen) =>
-          [...document.querySelectorAll('[data-reach]')]
-            .filter((one) => !seen.includes(one.dataset.reach))
-            .map((one) => one.outerHTML.slice(0, 120)),
-        [...reached],
-      );
-      assert.deepEqual(missed, [], path);
+      await reach(page, path);
       await page.shut();
     }
   });
@@ -432,6 +340,8 @@ try {
     await test(`it works below a path of a proxy that ${strips ? 'cuts it off' : 'keeps it'}`, () => below(strips));
   }
 
+  await testQuality();
+
   const token = 'a-token-for-reading-and-all-0123456789';
   const { createHash } = await import('node:crypto');
   const guarded = await startServer(
@@ -469,5 +379,4 @@ try {
   await browser.stop();
   await server.stop();
 }
-console.log(`${passed} passed, ${failures.length} failed`);
-process.exitCode = failures.length > 0 ? 1 : 0;
+report();

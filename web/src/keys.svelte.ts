@@ -1,15 +1,16 @@
 // Single keys: off while a text is written, and each page may add its own. Who speaks to the machine, or rests a hand on
 // the keyboard, can switch them off for good.
 
-import { PATHS, type Page } from './core/routes';
+import { PATHS, type Place } from './core/routes';
 import { router } from './router.svelte';
 
-const PAGES: Readonly<Record<string, Exclude<Page, 'unknown'>>> = {
+const PAGES: Readonly<Record<string, Place>> = {
   h: 'home',
   e: 'explore',
   m: 'metrics',
   t: 'targets',
   p: 'push',
+  q: 'quality',
   s: 'status',
 };
 

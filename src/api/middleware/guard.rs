@@ -65,7 +65,7 @@ fn check(
         return Err(refuse(ApiError::new(ErrorKind::Forbidden, message)));
     }
     match door.access {
-        Access::Open => Ok(None),
+        Access::Open | Access::Signed => Ok(None),
         Access::Needs(scope) => authorize(door, scope, headers, peer).map_err(refuse).map_err(|mut refused| {
             if refused.status() == StatusCode::UNAUTHORIZED && from_script(headers) {
                 let challenge = HeaderValue::from_static("Bearer realm=\"observatory\"");

@@ -5,8 +5,9 @@ use super::{
     text::{push_labels, push_sample, push_text, push_time},
 };
 use crate::{
-    model::{Samples, Timestamp, number},
+    model::{Samples, Timestamp, number, time::format_duration_ms},
     promql::value::{MatrixSeries, SampleValue, Stats, Value, VectorSample},
+    store::TierUse,
 };
 
 /// About what one sample and one series take as text: a first guess that spares most of the copying.
@@ -156,13 +157,41 @@ fn push_stats(out: &mut String, stats: &Stats) {
     out.push_str(buffer.format(stats.samples_read));
     out.push_str(",\"peakSamples\":");
     out.push_str(buffer.format(stats.samples_peak));
-    out.push_str("}}");
+    out.push('}');
+    // Prometheus knows no such thing, so it is there only where there is something to say.
+    if stats.sources.iter().any(|source| !source.tiers.is_empty()) {
+        out.push_str(",\"tiers\":");
+        let tiers = stats.sources.iter().flat_map(|source| source.tiers.iter().map(|tier| (source.span.start, *tier)));
+        push_list(out, &tiers.collect::<Vec<(usize, TierUse)>>(), |out, (offset, tier)| {
+            push_tier(out, *offset, tier);
+        });
+    }
+    out.push('}');
+}
+
+/// What the selector at `offset`, in bytes, read from buckets.
+fn push_tier(out: &mut String, offset: usize, tier: &TierUse) {
+    out.push_str("{\"offset\":");
+    out.push_str(itoa::Buffer::new().format(offset));
+    out.push_str(",\"resolution\":");
+    push_text(out, &format_duration_ms(tier.resolution_ms));
+    out.push_str(",\"start\":");
+    push_time(out, tier.range.start());
+    out.push_str(",\"end\":");
+    push_time(out, tier.range.end());
+    out.push_str(",\"fidelity\":");
+    push_text(out, tier.fidelity.as_str());
+    out.push('}');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Histogram, HistogramSample, Labels};
+    use crate::{
+        model::{Histogram, HistogramSample, Labels, TimeRange},
+        promql::{ast::Span, value::SourceStats},
+        store::{Fidelity, Origin},
+    };
     use std::{sync::Arc, time::Duration};
 
     fn written(value: &Value, stats: Option<&Stats>) -> String {
@@ -216,5 +245,28 @@ mod tests {
         assert_eq!(tree["stats"]["timings"]["execTotalTime"], 1.5);
         assert_eq!(tree["stats"]["samples"]["totalQueryableSamplesPerStep"], serde_json::json!([[1, 7]]));
         assert_eq!(tree["stats"]["samples"]["peakSamples"], 3);
+        assert_eq!(tree["stats"]["tiers"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn buckets_that_were_read_are_told_with_their_selector() {
+        let tier = TierUse {
+            resolution_ms: 300_000,
+            range: TimeRange::new(1_500, 600_000).unwrap(),
+            fidelity: Fidelity::Widened,
+        };
+        let source = SourceStats {
+            span: Span { start: 5, end: 9 },
+            series: 1,
+            samples: 2,
+            origin: Origin::default(),
+            tiers: vec![tier],
+        };
+        let text = written(&Value::Vector(vec![]), Some(&Stats { sources: vec![source], ..Stats::default() }));
+        let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let told = serde_json::json!([
+            { "offset": 5, "resolution": "5m", "start": 1.5, "end": 600, "fidelity": "widened" }
+        ]);
+        assert_eq!(tree["stats"]["tiers"], told);
     }
 }

@@ -9,12 +9,13 @@ use crate::{
         render::envelope::push_value,
         state::{Api, Ready},
     },
-    model::Labels,
+    model::{Labels, time::format_duration_ms},
     promql::{
         ast::Expr,
         engine::{Asked, QueryOptions},
         explain::{Explanation, PlanNode, Reason, explain},
     },
+    store::TierUse,
 };
 use axum::{extract::State, response::Response};
 use serde_json::{Map, Value, json};
@@ -81,11 +82,21 @@ fn node(node: &PlanNode) -> Value {
         "samplesRead": node.samples_read,
         "memoryPartitions": node.origin.map(|origin| origin.partitions),
         "blocks": node.origin.map(|origin| origin.blocks),
+        "tiers": node.tiers.iter().map(tier).collect::<Vec<Value>>(),
         "series": node.series,
         "points": node.points,
         "milliseconds": node.milliseconds.map(rounded),
         "once": node.once,
         "children": node.children.iter().map(self::node).collect::<Vec<Value>>(),
+    })
+}
+
+fn tier(tier: &TierUse) -> Value {
+    json!({
+        "resolution": format_duration_ms(tier.resolution_ms),
+        "start": tier.range.start() as f64 / 1000.0,
+        "end": tier.range.end() as f64 / 1000.0,
+        "fidelity": tier.fidelity.as_str(),
     })
 }
 

@@ -36,16 +36,16 @@ impl Disk {
         Ok(Disk { engine: Engine::new(offline.store.clone(), config), _offline: offline })
     }
 
-    /// The answer as JSON, as a server gives it.
-    pub fn ask(&self, query: &str, times: Times) -> Result<(String, Outcome), Failure> {
-        let options = QueryOptions::default();
+    /// The answer as JSON, as a server gives it; with what the query took if `stats`.
+    pub fn ask(&self, query: &str, times: Times, stats: bool) -> Result<(String, Outcome), Failure> {
+        let options = QueryOptions { stats, ..QueryOptions::default() };
         let answer = match times.step_ms {
             None => self.engine.instant(query, times.end_ms, &options),
             Some(step_ms) => self.engine.range(query, times.start_ms, times.end_ms, step_ms, &options),
         };
         let answer = answer.map_err(|error| Failure::wrong(error.to_string()))?;
         let mut json = "{\"status\":\"success\",\"data\":".to_owned();
-        push_data(&mut json, &answer.value, None);
+        push_data(&mut json, &answer.value, stats.then_some(&answer.stats));
         json.push('}');
         let tree: Value = serde_json::from_str(&json).map_err(|cause| Failure::failed(cause.to_string()))?;
         let outcome = Outcome::read(&tree).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What a query answered, as the terminal shows it.
 
+use super::text::rfc3339;
 use serde_json::Value;
 
 /// One series of an answer.
@@ -17,6 +18,8 @@ pub struct Outcome {
     pub series: Vec<Series>,
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
+    /// What was read from buckets in the place of samples, a line each.
+    pub tiers: Vec<String>,
 }
 
 impl Series {
@@ -48,7 +51,13 @@ impl Outcome {
             "matrix" => result.as_array()?.iter().map(many).collect::<Option<Vec<Series>>>()?,
             _ => return None,
         };
-        Some(Outcome { series, warnings: texts(answer, "warnings"), infos: texts(answer, "infos") })
+        let tiers = data["stats"]["tiers"].as_array().map_or(&[][..], Vec::as_slice);
+        Some(Outcome {
+            series,
+            warnings: texts(answer, "warnings"),
+            infos: texts(answer, "infos"),
+            tiers: tiers.iter().filter_map(tier).collect(),
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -88,6 +97,12 @@ fn point(pair: &Value) -> Option<(f64, String)> {
     Some((pair.get(0)?.as_f64()?, value))
 }
 
+fn tier(tier: &Value) -> Option<String> {
+    let time = |name: &str| tier[name].as_f64().map(rfc3339);
+    let (resolution, fidelity) = (tier["resolution"].as_str()?, tier["fidelity"].as_str()?);
+    Some(format!("from {} to {} read from buckets of {resolution}: {fidelity}", time("start")?, time("end")?))
+}
+
 fn texts(answer: &Value, key: &str) -> Vec<String> {
     let list = answer.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
@@ -103,6 +118,10 @@ mod tests {
         let read = |kind: &str, result: Value| {
             Outcome::read(&json!({ "status": "success", "data": { "resultType": kind, "result": result } })).unwrap()
         };
+        let tier = json!({ "offset": 0, "resolution": "1h", "start": 0, "end": 7200, "fidelity": "exact" });
+        let data = json!({ "resultType": "vector", "result": [], "stats": { "tiers": [tier] } });
+        let tiers = Outcome::read(&json!({ "status": "success", "data": data })).unwrap().tiers;
+        assert_eq!(tiers, ["from 1970-01-01T00:00:00Z to 1970-01-01T02:00:00Z read from buckets of 1h: exact"]);
         assert_eq!(read("scalar", json!([4, "2"])).series[0].points, [(4.0, "2".to_owned())]);
         let vector = read("vector", json!([{ "metric": { "__name__": "up", "job": "a" }, "value": [4.5, "NaN"] }]));
         assert_eq!(vector.series[0].name(), "up{job=\"a\"}");

@@ -29,19 +29,22 @@ pub fn query(arguments: &Query) -> Result<(), Failure> {
     if let Err(error) = parse(&arguments.expression, &ParseOptions::all()) {
         return Err(Failure::wrong(error.with_caret(&arguments.expression)));
     }
+    let format = arguments.format.unwrap_or(QueryFormat::Table);
+    // For people: from what it was read. Other formats show what the server answers to anybody.
+    let stats = matches!(format, QueryFormat::Table | QueryFormat::Chart);
     let (json, outcome, reasons) = match &arguments.place.data_dir {
         Some(directory) => {
             let disk = Disk::open(directory)?;
-            let (json, outcome) = disk.ask(&arguments.expression, times)?;
+            let (json, outcome) = disk.ask(&arguments.expression, times, stats)?;
             let reasons = if outcome.is_empty() { disk.reasons(&arguments.expression, times) } else { vec![] };
             (json, outcome, reasons)
         }
-        None => ask_server(arguments, times)?,
+        None => ask_server(arguments, times, stats)?,
     };
     for note in outcome.warnings.iter().chain(&outcome.infos) {
         eprintln!("observatory: {note}");
     }
-    let format = arguments.format.unwrap_or(QueryFormat::Table);
+    outcome.tiers.iter().for_each(|tier| eprintln!("observatory: {tier}"));
     if outcome.is_empty() && format != QueryFormat::Json {
         eprintln!("observatory: the answer is empty");
         reasons.iter().for_each(|reason| eprintln!("  {reason}"));
@@ -79,22 +82,26 @@ fn times(arguments: &Query) -> Result<Times, Failure> {
     Ok(Times { start_ms: end_ms.saturating_sub(range_ms), end_ms, step_ms: Some(step_ms) })
 }
 
-fn ask_server(arguments: &Query, times: Times) -> Result<(String, Outcome, Vec<String>), Failure> {
-    let server = Client::of(&arguments.place)?;
+fn ask_server(arguments: &Query, times: Times, stats: bool) -> Result<(String, Outcome, Vec<String>), Failure> {
+    let server = Client::of(&arguments.place.server)?;
     let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
     let (start, end) = (seconds(times.start_ms), seconds(times.end_ms));
     let step = seconds(times.step_ms.unwrap_or_default());
     let query = arguments.expression.as_str();
-    let (path, fields) = match times.step_ms {
+    let (path, mut fields) = match times.step_ms {
         None => ("query", vec![("query", query), ("time", &end)]),
         Some(_) => ("query_range", vec![("query", query), ("start", &start), ("end", &end), ("step", &step)]),
     };
+    if stats {
+        fields.push(("stats", "all"));
+    }
     let answer = server.ask(path, &fields)?;
     if answer["status"] != "success" {
         return Err(refused(query, &answer));
     }
-    let outcome = Outcome::read(&answer)
-        .ok_or_else(|| Failure::failed(format!("{} gives an answer that is none of a query", arguments.place.url)))?;
+    let outcome = Outcome::read(&answer).ok_or_else(|| {
+        Failure::failed(format!("{} gives an answer that is none of a query", arguments.place.server.url))
+    })?;
     let reasons = if outcome.is_empty() && arguments.format != Some(QueryFormat::Json) {
         // Another Prometheus-compatible server cannot tell.
         server.ask("explain", &fields).map_or_else(|_| vec![], |explained| messages(&explained))

@@ -7,27 +7,80 @@ use std::collections::BTreeSet;
 /// What is noted. The words are those clients and tests of Prometheus know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Note {
-    InvalidRatio { got: String, capped_to: &'static str },
-    InvalidQuantile { got: String },
-    BadBucketLabel { metric: String, value: String },
-    MixedFloatsHistograms { metric: String },
+    InvalidRatio {
+        got: String,
+        capped_to: &'static str,
+    },
+    InvalidQuantile {
+        got: String,
+    },
+    BadBucketLabel {
+        metric: String,
+        value: String,
+    },
+    MixedFloatsHistograms {
+        metric: String,
+    },
     MixedFloatsHistogramsAggregation,
-    MixedClassicNative { metric: String },
-    NotCounter { metric: String },
-    NotGauge { metric: String },
-    MixedExponentialCustom { metric: String },
-    IncompatibleBuckets { operator: &'static str },
-    CounterResetCollision { operation: &'static str },
+    MixedClassicNative {
+        metric: String,
+    },
+    NotCounter {
+        metric: String,
+    },
+    NotGauge {
+        metric: String,
+    },
+    MixedExponentialCustom {
+        metric: String,
+    },
+    IncompatibleBuckets {
+        operator: &'static str,
+    },
+    CounterResetCollision {
+        operation: &'static str,
+    },
     SortIneffective,
-    PossibleNonCounter { metric: String },
-    ForcedMonotonicity { metric: String },
-    IncompatibleTypes { left: &'static str, operator: &'static str, right: &'static str },
-    HistogramIgnoredInAggregation { operator: &'static str },
-    HistogramIgnoredInMixedRange { metric: String },
-    QuantileNanResult { metric: String },
-    QuantileNanSkew { metric: String },
-    FractionNan { metric: String },
-    ReconciledBuckets { operation: &'static str },
+    PossibleNonCounter {
+        metric: String,
+    },
+    ForcedMonotonicity {
+        metric: String,
+    },
+    IncompatibleTypes {
+        left: &'static str,
+        operator: &'static str,
+        right: &'static str,
+    },
+    HistogramIgnoredInAggregation {
+        operator: &'static str,
+    },
+    HistogramIgnoredInMixedRange {
+        metric: String,
+    },
+    QuantileNanResult {
+        metric: String,
+    },
+    QuantileNanSkew {
+        metric: String,
+    },
+    FractionNan {
+        metric: String,
+    },
+    ReconciledBuckets {
+        operation: &'static str,
+    },
+    /// `kept` says from when to when samples are kept in buckets of what size.
+    BucketsWidened {
+        windows: bool,
+        ranged: bool,
+        kept: String,
+        resolution: String,
+    },
+    BucketsApproximate {
+        function: Option<&'static str>,
+        kept: String,
+    },
 }
 
 impl Note {
@@ -52,6 +105,8 @@ impl Note {
                 | QuantileNanSkew { .. }
                 | FractionNan { .. }
                 | ReconciledBuckets { .. }
+                | BucketsWidened { .. }
+                | BucketsApproximate { .. }
         )
     }
 
@@ -113,8 +168,23 @@ impl Note {
                 named("input to histogram_fraction has NaN observations, which are excluded from all fractions", metric)
             }
             ReconciledBuckets { operation } => format!("mismatched custom buckets were reconciled during {operation}"),
+            BucketsWidened { windows, ranged, kept, resolution } => widened(*windows, *ranged, kept, resolution),
+            BucketsApproximate { function, kept } => format!(
+                "{} approximate, because samples are kept {kept}, which do not hold all it asks for; what came after \
+                 is answered exactly",
+                function.map_or_else(|| "values are".to_owned(), |function| format!("{function} is"))
+            ),
         }
     }
+}
+
+fn widened(windows: bool, ranged: bool, kept: &str, resolution: &str) -> String {
+    let (what, range) = match windows {
+        true => ("windows were widened to whole buckets", "a range and "),
+        false => ("values are those at the last edge of a bucket", ""),
+    };
+    let times = if ranged { "a start and a step that are multiples" } else { "a time that is a multiple" };
+    format!("{what}, because samples are kept {kept}; {range}{times} of {resolution} give the exact answer")
 }
 
 /// The notes of one query, each once per text.

@@ -1,14 +1,20 @@
 //! What all nodes of one query share: the steps, the store, the account, the workers.
 
-use super::{annotations::Annotations, pool::Pool};
+use super::{
+    annotations::{Annotations, Note},
+    pool::Pool,
+};
 use crate::{
-    model::{Matcher, TimeRange, Timestamp},
+    model::{
+        Matcher, TimeRange, Timestamp,
+        time::{format_duration_ms, format_utc},
+    },
     promql::{
         ast::Span,
         limits::{Budget, QueryError},
         value::{NodeStats, SourceStats},
     },
-    store::{Hints, Origin, Queryable, SeriesSet},
+    store::{Fidelity, Hints, Queryable, SeriesSet, TierUse},
 };
 use parking_lot::Mutex;
 use std::{
@@ -58,8 +64,57 @@ pub struct Semantics {
 /// So many label sets are looked at in about a millisecond.
 const BETWEEN_CHECKS: usize = 4096;
 
-type SelectionKey = (TimeRangeKey, Vec<Matcher>);
-type TimeRangeKey = (Timestamp, Timestamp);
+/// A selection of this query, to be shared by those that ask the same.
+struct Selected {
+    range: TimeRange,
+    matchers: Vec<Matcher>,
+    purpose: Purpose,
+    set: Arc<dyn SeriesSet>,
+}
+
+/// What a store may choose by where it has buckets beside samples, or points that are computed.
+#[derive(Clone, Copy, PartialEq)]
+struct Purpose {
+    /// Of a range selector alone: to an instant selector all are the same.
+    function: Option<&'static str>,
+    step_ms: i64,
+    range_ms: i64,
+    first_ms: Timestamp,
+    lookback_ms: i64,
+    allows_buckets: bool,
+}
+
+impl Purpose {
+    fn of(hints: &Hints) -> Purpose {
+        Purpose {
+            function: hints.function.filter(|_| hints.range_ms > 0),
+            step_ms: hints.step_ms,
+            range_ms: hints.range_ms,
+            first_ms: hints.first_ms,
+            lookback_ms: hints.lookback_ms,
+            allows_buckets: hints.allows_buckets,
+        }
+    }
+}
+
+/// A selector of the query with what it found.
+struct Source {
+    span: Span,
+    usage: SourceUse,
+    set: Arc<dyn SeriesSet>,
+    counters: Arc<Counters>,
+}
+
+/// How a selector looks at samples.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SourceUse {
+    /// Around a range selector.
+    pub function: Option<&'static str>,
+    /// It looks at windows, not at the newest sample before a time.
+    pub windows: bool,
+    /// It needs samples beyond its windows, or between them: buckets never give quite the same.
+    pub between: bool,
+}
 
 /// Shared by the nodes of one query.
 pub struct Context {
@@ -74,10 +129,38 @@ pub struct Context {
     pub outer_step: i64,
     /// Whether every node is measured.
     pub measure: bool,
-    selections: Mutex<Vec<(SelectionKey, Arc<dyn SeriesSet>)>>,
+    selections: Mutex<Vec<Selected>>,
     counters: Mutex<Vec<(Span, Arc<Counters>)>>,
-    sources: Mutex<Vec<(Span, Origin, Arc<Counters>)>>,
+    sources: Mutex<Vec<Source>>,
     per_step: Option<Vec<AtomicU64>>,
+}
+
+impl Source {
+    /// What was read from buckets, stretches that follow each other as one; oldest first.
+    fn tiers(&self) -> Vec<TierUse> {
+        let mut tiers = self.set.tiers();
+        for tier in &mut tiers {
+            tier.fidelity = if self.usage.between { Fidelity::Approximate } else { tier.fidelity };
+        }
+        tiers.sort_by_key(|tier| (tier.fidelity, tier.resolution_ms, tier.range.start(), tier.range.end()));
+        tiers.dedup_by(|next, kept| {
+            let follows = next.range.start() <= kept.range.end().saturating_add(1);
+            let same = next.fidelity == kept.fidelity && next.resolution_ms == kept.resolution_ms && follows;
+            if same {
+                let end = kept.range.end().max(next.range.end());
+                kept.range = TimeRange::new(kept.range.start(), end).unwrap_or(kept.range);
+            }
+            same
+        });
+        tiers.sort_by_key(|tier| (tier.range.start(), tier.resolution_ms, tier.fidelity));
+        tiers
+    }
+}
+
+/// As an annotation says it.
+fn kept(tier: &TierUse) -> String {
+    let (from, until) = (format_utc(tier.range.start()), format_utc(tier.range.end()));
+    format!("from {from} to {until} in buckets of {}", format_duration_ms(tier.resolution_ms))
 }
 
 /// Filled by workers while nodes compute.
@@ -124,13 +207,18 @@ impl Context {
         matchers: &[Matcher],
         hints: &Hints,
     ) -> Result<Arc<dyn SeriesSet>, QueryError> {
-        let key = ((range.start(), range.end()), matchers.to_vec());
-        let known = self.selections.lock().iter().find(|(k, _)| *k == key).map(|(_, set)| set.clone());
+        let purpose = Purpose::of(hints);
+        let serves = |known: &&Selected| {
+            known.range == range
+                && known.matchers == matchers
+                && (known.purpose == purpose || known.set.coarsest_ms() == Some(0))
+        };
+        let known = self.selections.lock().iter().find(serves).map(|known| known.set.clone());
         if let Some(set) = known {
             return Ok(set);
         }
         let set = self.store.select(range, matchers, hints)?;
-        self.selections.lock().push((key, set.clone()));
+        self.selections.lock().push(Selected { range, matchers: matchers.to_vec(), purpose, set: set.clone() });
         Ok(set)
     }
 
@@ -147,25 +235,47 @@ impl Context {
         counters
     }
 
-    /// Counters for a selector and what it found; `None` where nothing is measured.
-    pub fn source_counters(&self, span: Span, found: &dyn SeriesSet) -> Option<Arc<Counters>> {
-        self.measure.then(|| {
-            let counters = Arc::new(Counters { series: AtomicU64::new(found.len() as u64), ..Counters::default() });
-            self.sources.lock().push((span, found.origin(), counters.clone()));
-            counters
-        })
+    /// Remembers a selector and what it found; counters for it where the query is measured.
+    pub fn add_source(&self, span: Span, usage: SourceUse, set: &Arc<dyn SeriesSet>) -> Option<Arc<Counters>> {
+        let counters = Arc::<Counters>::default();
+        self.sources.lock().push(Source { span, usage, set: set.clone(), counters: counters.clone() });
+        self.measure.then_some(counters)
     }
 
+    /// What each selector found and read; nothing where nothing is measured.
     pub fn source_stats(&self) -> Vec<SourceStats> {
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let sources = self.sources.lock();
-        let stats = |(span, origin, c): &(Span, Origin, Arc<Counters>)| SourceStats {
-            span: *span,
-            series: load(&c.series),
-            samples: load(&c.samples),
-            origin: *origin,
+        let stats = |source: &Source| SourceStats {
+            span: source.span,
+            series: source.set.len() as u64,
+            samples: source.counters.samples.load(Ordering::Relaxed),
+            origin: source.set.origin(),
+            tiers: source.tiers(),
         };
-        sources.iter().map(stats).collect()
+        sources.iter().filter(|_| self.measure).map(stats).collect()
+    }
+
+    /// Once all has been read: notes at each selector what buckets could not answer as samples would have.
+    pub fn note_tiers(&self) {
+        for source in self.sources.lock().iter() {
+            let tiers = source.tiers();
+            for fidelity in [Fidelity::Widened, Fidelity::Approximate] {
+                let met: Vec<&TierUse> = tiers.iter().filter(|tier| tier.fidelity == fidelity).collect();
+                let Some(coarsest_ms) = met.iter().map(|tier| tier.resolution_ms).max() else { continue };
+                let kept = met.iter().map(|tier| kept(tier)).collect::<Vec<String>>().join(", ");
+                let SourceUse { function, windows, .. } = source.usage;
+                self.annotations.add(
+                    match fidelity {
+                        Fidelity::Approximate => Note::BucketsApproximate { function, kept },
+                        _ => {
+                            let (ranged, resolution) = (self.outer_step > 0, format_duration_ms(coarsest_ms));
+                            Note::BucketsWidened { windows, ranged, kept, resolution }
+                        }
+                    },
+                    source.span,
+                );
+            }
+        }
     }
 
     /// Accounts for samples offered at a step of the outer grid.

@@ -2,16 +2,16 @@
 
 use super::{
     column::Column,
-    context::Grid,
+    context::{Grid, SourceUse},
     join::braces,
     node::{Clash, Held, Node, OwnLabels, SeriesLabels, hold_columns, merge_same_labels},
-    plan::{Planner, unwrap_parens},
+    plan::{Planner, Use, unwrap_parens},
     selector::{InstantSelector, Source, Yield, lookback_windows},
 };
 use crate::{
     model::{Labels, METRIC_NAME, MatchOp, Matcher},
     promql::{
-        ast::{Expr, ExprKind, VectorSelector},
+        ast::{Expr, ExprKind, Span, VectorSelector},
         limits::QueryError,
     },
     store::Hints,
@@ -26,6 +26,8 @@ const TARGET_INFO: &str = "target_info";
 struct InfoSeries {
     labels: Labels,
     times: Column,
+    /// The times may be those of steps: which of two is newer is not known.
+    from_buckets: bool,
 }
 
 /// What the second argument asks for.
@@ -134,12 +136,19 @@ fn find(
     }
     let (at, offset_ms) = planner.first_selector_time(argument)?;
     let windows = lookback_windows(grid, at, offset_ms, context.semantics.lookback_ms);
-    let hints = Hints { function: Some("info"), ..Hints::default() };
-    let source = Source::select(context, &matchers, &windows, &hints)?;
+    let usage = Use { function: Some("info"), ..Use::default() };
+    let hints = Hints { allows_buckets: true, ..planner.hints(&windows, 0, &usage) };
+    // No selector of the query asks for these: told of where the first argument begins, and as none of its parts.
+    let span = Span { end: argument.span.start, ..argument.span };
+    let source = Source::select(context, &matchers, &windows, &hints)?.told(span, SourceUse::default());
+    let set = source.set.clone();
     let node: Arc<dyn Node> = Arc::new(InstantSelector { source, windows, yields: Yield::Time, figures: false });
     let (columns, _charge) = hold_columns(context, &node)?;
+    let from_buckets = !set.tiers().is_empty();
     let series = columns.into_iter().enumerate().filter(|(_, column)| !column.is_empty());
-    Ok(series.map(|(index, times)| InfoSeries { labels: node.labels(index).to_labels(), times }).collect())
+    Ok(series
+        .map(|(index, times)| InfoSeries { labels: node.labels(index).to_labels(), times, from_buckets })
+        .collect())
 }
 
 /// For each info metric the series with the newest sample at a step.
@@ -150,6 +159,7 @@ fn newest<'a>(matching: &[&'a InfoSeries], step: usize) -> Result<Vec<&'a InfoSe
         let name = info.labels.metric_name().unwrap_or_default();
         match by_name.get(name) {
             Some((_, known)) if *known > at => {}
+            Some((_, known)) if *known == at && info.from_buckets => {}
             Some((existing, known)) if *known == at => {
                 let ms = (at * 1000.0).round() as i64;
                 return Err(QueryError::execution(format!(

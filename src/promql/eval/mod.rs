@@ -11,6 +11,8 @@
 //! 5. What stands twice in a query is planned once ([`repeated`]).
 //! 6. The [`context::Context`] carries what all share: the account of samples, bytes and time, and the
 //!    [`annotations`].
+//! 7. Where samples are kept in buckets, a point may stand for many: what counts samples counts weights, windows that
+//!    cut buckets are [`widened`], and the context notes at each selector what that did to the answer.
 //!
 //! Invariant: the order of summation depends on the series alone, never on the number of workers.
 
@@ -40,8 +42,9 @@ pub mod range_call;
 mod ranked;
 pub mod repeated;
 mod scalar;
-mod selector;
+pub mod selector;
 mod set;
 mod sliding_call;
 mod smoothed;
+mod widened;
 mod windows;

@@ -7,7 +7,7 @@ use crate::{
         functions::{
             over_time,
             rate::{self, Ends, RateKind},
-            window::{Outcome, Remarks, Window},
+            window::{Outcome, Remarks, Window, count_from_first},
         },
         histogram::{self, HistogramSum, MixedSchemas, detect_reset, uses_custom_buckets},
     },
@@ -35,14 +35,22 @@ fn float_rate(kind: RateKind, window: &Window<'_>) -> Outcome {
     }
     let increase = resets.correct(last - first, 0, window.values.len());
     let (first_at, last_at) = (window.times[0], window.times[window.times.len() - 1]);
-    let ends = Ends { first_at, last_at, samples: window.times.len() };
+    let samples = count_from_first(window.times.len(), window.weights);
+    if samples < 2 {
+        return Outcome::Nothing;
+    }
+    let ends = Ends { first_at, last_at, samples };
     Outcome::Float(rate::extrapolated(increase, first, ends, window.start, window.end, kind))
 }
 
 fn histogram_rate(kind: RateKind, window: &Window<'_>, remarks: &mut Remarks) -> Outcome {
     let [first, .., last] = window.histograms else { return Outcome::Nothing };
+    let samples = count_from_first(window.histograms.len(), window.histogram_weights);
+    if samples < 2 {
+        return Outcome::Nothing;
+    }
     let Some(mut increase) = growth(kind.counter, window.histograms, remarks) else { return Outcome::Nothing };
-    let ends = Ends { first_at: first.timestamp, last_at: last.timestamp, samples: window.histograms.len() };
+    let ends = Ends { first_at: first.timestamp, last_at: last.timestamp, samples };
     let zero = Some((first.histogram.count, increase.count));
     histogram::mul(&mut increase, rate::extrapolation(ends, window.start, window.end, kind, zero));
     Outcome::Histogram(Arc::new(increase))
@@ -185,7 +193,7 @@ pub fn sum_over_time(window: &Window<'_>, remarks: &mut Remarks) -> Outcome {
 
 pub fn average_over_time(window: &Window<'_>, remarks: &mut Remarks) -> Outcome {
     let Some(sum) = sum(window.histograms, remarks) else { return Outcome::Nothing };
-    let count = window.histograms.len() as f64;
+    let count = window.histogram_count() as f64;
     let mut mean = sum.finish();
     histogram::div(&mut mean, count);
     if is_finite(&mean) || window.histograms.iter().any(|s| !is_finite(&s.histogram)) {

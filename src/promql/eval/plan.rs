@@ -2,7 +2,7 @@
 //! once.
 
 use super::{
-    context::{Context, Grid},
+    context::{Context, Grid, SourceUse},
     duration::DurationScope,
     label_call,
     node::{Broadcast, Measured, Node, Nothing},
@@ -70,6 +70,8 @@ impl RangePlan {
             times: &samples.timestamps[floats.clone()],
             values: &samples.values[floats],
             histograms: &samples.histograms[native],
+            weights: &[],
+            histogram_weights: &[],
             start: end - self.range_ms,
             end,
             evaluated_at: end,
@@ -185,8 +187,17 @@ impl Planner<'_> {
         if smoothed {
             windows.after_ms = lookback;
         }
-        let hints = self.hints(&windows, 0, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(span);
+        let hints = if smoothed {
+            // It looks at windows in both directions, and at more than the newest sample of one.
+            let function = Some("smoothed");
+            let first_ms = windows.reference(0).saturating_add(windows.after_ms);
+            let range_ms = windows.before_ms.saturating_add(windows.after_ms);
+            Hints { function, first_ms, range_ms, lookback_ms: 0, ..self.hints(&windows, 0, usage) }
+        } else {
+            Hints { allows_buckets: true, ..self.hints(&windows, 0, usage) }
+        };
+        let told = SourceUse { function: None, windows: false, between: smoothed };
+        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.told(span, told);
         Ok(if smoothed {
             Arc::new(SmoothedSelector { source, windows, span })
         } else {
@@ -194,7 +205,8 @@ impl Planner<'_> {
         })
     }
 
-    fn hints(&self, windows: &Windows, range_ms: i64, usage: &Use) -> Hints {
+    /// What the store is told of windows of `range_ms`; 0 for an instant selector.
+    pub(super) fn hints(&self, windows: &Windows, range_ms: i64, usage: &Use) -> Hints {
         let moves = windows.grid.count > 1 && windows.at.is_none();
         Hints {
             function: usage.function,
@@ -285,8 +297,13 @@ impl Planner<'_> {
         if extension == Extension::Smoothed {
             windows.after_ms = lookback;
         }
-        let hints = self.hints(&windows, range_ms, usage);
-        let source = Source::select(&self.context, &selector.matchers, &windows, &hints)?.counted(matrix.vector_span);
+        // Who asks for a range alone wants to see samples. Edges with a modifier lie beyond the window or between
+        // samples, of which a store that may choose knows nothing.
+        let allows_buckets = usage.function.is_some() && extension == Extension::None;
+        let hints = Hints { allows_buckets, ..self.hints(&windows, range_ms, usage) };
+        let told = SourceUse { function: usage.function, windows: true, between: extension == Extension::Smoothed };
+        let source =
+            Source::select(&self.context, &selector.matchers, &windows, &hints)?.told(matrix.vector_span, told);
         let figures = self.figures.contains(&span.start);
         let source = super::range_call::RangeSource::Series { source, figures };
         Ok(RangePlan { source, windows, range_ms, extension })

@@ -144,7 +144,8 @@ impl Planner<'_> {
             }
             Timestamp => match &argument(0).kind {
                 ExprKind::Vector(selector) => {
-                    let node = self.instant_selector(selector, argument(0).span, grid, Yield::Time, usage)?;
+                    let usage = Use { function: Some(call.function.name), ..usage.clone() };
+                    let node = self.instant_selector(selector, argument(0).span, grid, Yield::Time, &usage)?;
                     self.mapped(node, Change::Float(|time| time), grid)
                 }
                 _ => self.mapped(self.vector(argument(0), grid)?, Change::StepTime, grid),

@@ -8,18 +8,19 @@ use super::{
     node::{Node, SeriesLabels},
     pool::Scratch,
     scalar::Scalars,
-    selector::{Source, drop_stale},
+    selector::{Source, drop_stale, drop_weightless},
     sliding_call,
+    widened::{Buckets, scaled},
     windows::Windows,
 };
 use crate::{
-    model::{HistogramSample, ResetHint, Samples},
+    model::{HistogramSample, ResetHint, Samples, Timestamp},
     promql::{
         ast::{Extension, Span},
         functions::{
             FunctionId, over_time,
             rate::{self, Ends, RateKind, Resets},
-            window::{Outcome, Remarks, Window},
+            window::{Counts, Outcome, Remarks, Window},
         },
         limits::QueryError,
     },
@@ -68,6 +69,18 @@ impl RangeSource {
         }
     }
 
+    /// The buckets of a series that windows begin or end within; `samples` are those read of it.
+    fn cut_buckets(&self, windows: &Windows, range_ms: i64, samples: &Samples) -> Buckets {
+        match self {
+            RangeSource::Series { source, .. }
+                if !samples.weights.is_empty() || !samples.histogram_weights.is_empty() =>
+            {
+                Buckets::cut(windows, range_ms, samples, &source.set.tiers())
+            }
+            _ => Buckets::default(),
+        }
+    }
+
     /// What a long subquery takes while one of its series is looked at; few steps are nothing.
     fn charge(&self, context: &Arc<Context>) -> Result<Option<Charge>, QueryError> {
         match self {
@@ -109,6 +122,11 @@ impl RangeSource {
     }
 }
 
+/// The weights of some points, where there are any.
+fn part(weights: &[u32], points: Range<usize>) -> &[u32] {
+    if weights.is_empty() { weights } else { &weights[points] }
+}
+
 /// The values of a column at their times. What a histogram said of resets holds no more between steps.
 pub fn steps_to_samples(column: &Column, grid: &Grid, samples: &mut Samples) {
     for step in column.present.ones() {
@@ -142,6 +160,11 @@ pub fn keeps_name(function: FunctionId) -> bool {
     matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime)
 }
 
+/// Whether points that stand for no sample are of use: they say what a counter lost.
+fn wants_weightless(function: FunctionId) -> bool {
+    matches!(function, FunctionId::Rate | FunctionId::Increase | FunctionId::Resets)
+}
+
 impl Node for RangeCall {
     fn len(&self) -> usize {
         self.source.series()
@@ -156,6 +179,9 @@ impl Node for RangeCall {
         let mut samples = scratch.samples();
         let _charge = self.source.charge(&self.context)?;
         self.source.read(index, &mut samples, scratch)?;
+        if !wants_weightless(self.function) {
+            drop_weightless(&mut samples);
+        }
         out.reset(self.windows.grid.count);
         let mut remarks = Remarks::default();
         let mut run = Run { call: self, samples: &samples, out, remarks: &mut remarks, offered: 0, unchecked: 0 };
@@ -191,7 +217,9 @@ impl RangeCall {
         let end = self.windows.reference(step);
         Window {
             times: &samples.timestamps[floats.clone()],
-            values: &samples.values[floats],
+            values: &samples.values[floats.clone()],
+            weights: part(&samples.weights, floats),
+            histogram_weights: part(&samples.histogram_weights, native.clone()),
             histograms: &samples.histograms[native],
             start: end - self.range_ms,
             end,
@@ -253,6 +281,15 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn all_steps(&mut self, scratch: &mut Scratch) -> Result<(), QueryError> {
         let (call, samples) = (self.call, self.samples);
+        if call.extension == Extension::None {
+            let cut = call.source.cut_buckets(&call.windows, call.range_ms, samples);
+            if !cut.is_empty() {
+                let mut buffer = scratch.floats();
+                let done = self.widened_steps(&cut, &mut buffer);
+                scratch.give_floats(buffer);
+                return done;
+            }
+        }
         let plain = samples.histograms.is_empty() && call.extension == Extension::None;
         if plain && let Some(kind) = call.rate_kind() {
             return self.rates(kind);
@@ -276,6 +313,34 @@ impl Run<'_> {
         failure.map_or(Ok(()), Err)
     }
 
+    /// As windows that reach to the edges of `buckets`.
+    fn widened_steps(&mut self, buckets: &Buckets, buffer: &mut Vec<f64>) -> Result<(), QueryError> {
+        let (call, samples) = (self.call, self.samples);
+        let (mut floats, mut native) = (0..0, 0..0);
+        for step in 0..call.windows.grid.count {
+            let reference = call.windows.reference(step);
+            let (start, end) = buckets.widen(reference - call.range_ms, reference);
+            advance(&mut floats, start, end, |at| samples.timestamps.get(at).copied());
+            advance(&mut native, start, end, |at| samples.histograms.get(at).map(|sample| sample.timestamp));
+            if floats.is_empty() && native.is_empty() {
+                continue;
+            }
+            let window = Window { start, end, ..call.window(samples, step, floats.clone(), native.clone()) };
+            self.count(step, window.len())?;
+            let outcome = evaluate(call, step, &window, self.remarks, buffer)?;
+            self.put(step, scaled(call.function, outcome, call.range_ms, end - start));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, step: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Float(value) => self.out.set(step, value),
+            Outcome::Histogram(histogram) => self.out.set_histogram(step, histogram),
+        }
+    }
+
     fn one_step(
         &mut self,
         step: usize,
@@ -288,11 +353,8 @@ impl Run<'_> {
         }
         let window = self.call.window(self.samples, step, floats, native);
         self.count(step, window.len())?;
-        match evaluate(self.call, step, &window, self.remarks, buffer)? {
-            Outcome::Nothing => {}
-            Outcome::Float(value) => self.out.set(step, value),
-            Outcome::Histogram(histogram) => self.out.set_histogram(step, histogram),
-        }
+        let outcome = evaluate(self.call, step, &window, self.remarks, buffer)?;
+        self.put(step, outcome);
         Ok(())
     }
 
@@ -319,6 +381,7 @@ impl Run<'_> {
     /// `rate`, `increase` and `delta` on floats: resets found once, then constant work a step.
     fn rates(&mut self, kind: RateKind) -> Result<(), QueryError> {
         let (call, times, values) = (self.call, &self.samples.timestamps[..], &self.samples.values[..]);
+        let counts = Counts::of(&self.samples.weights);
         let mut resets = Resets::default();
         if kind.counter {
             resets.find(values);
@@ -332,14 +395,29 @@ impl Run<'_> {
             if range.len() < 2 || failure.is_some() {
                 return;
             }
+            let samples = counts.from_first(range.clone());
+            if samples < 2 {
+                return;
+            }
             let (first, last) = (range.start, range.end - 1);
             let increase = resets.correct(values[last] - values[first], first, range.end);
-            let ends = Ends { first_at: times[first], last_at: times[last], samples: range.len() };
+            let ends = Ends { first_at: times[first], last_at: times[last], samples };
             let end = call.windows.reference(step);
             let value = rate::extrapolated(increase, values[first], ends, end - call.range_ms, end, kind);
             self.out.set(step, value);
         });
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Moves `range` on to the samples after `start` up to and with `end`; neither may fall from call to call.
+fn advance(range: &mut Range<usize>, start: Timestamp, end: Timestamp, time: impl Fn(usize) -> Option<Timestamp>) {
+    while time(range.start).is_some_and(|at| at <= start) {
+        range.start += 1;
+    }
+    range.end = range.end.max(range.start);
+    while time(range.end).is_some_and(|at| at <= end) {
+        range.end += 1;
     }
 }
 
@@ -365,8 +443,11 @@ fn evaluate(
         SumOverTime if values.is_empty() => super::native::sum_over_time(window, remarks),
         AvgOverTime if values.is_empty() => super::native::average_over_time(window, remarks),
         SumOverTime => Outcome::Float(over_time::sum(values)),
+        AvgOverTime if !window.weights.is_empty() => {
+            Outcome::Float(over_time::average_of_sums(values, window.float_count() as f64))
+        }
         AvgOverTime => Outcome::Float(over_time::average(values)),
-        CountOverTime => Outcome::Float(window.len() as f64),
+        CountOverTime => Outcome::Float((window.float_count() + window.histogram_count()) as f64),
         PresentOverTime | AbsentOverTime => Outcome::Float(1.0),
         FirstOverTime => over_time::first(window),
         LastOverTime => over_time::last(window),

@@ -2,14 +2,15 @@
 
 use super::{
     column::Column,
-    context::{Context, Counters, Grid},
+    context::{Context, Counters, Grid, SourceUse},
     hints::Hinted,
     node::{Node, SeriesLabels},
     pool::Scratch,
+    widened::whole_buckets,
     windows::Windows,
 };
 use crate::{
-    model::{METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
+    model::{HistogramSample, METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale},
     promql::{ast::Span, limits::QueryError},
     store::{Hints, SeriesSet},
 };
@@ -39,7 +40,16 @@ impl Source {
     ) -> Result<Source, QueryError> {
         let (first, last) = windows.bounds();
         let range = TimeRange::new(first, last).unwrap_or(TimeRange::ALL);
-        let set = context.select(range, matchers, hints)?;
+        let mut set = context.select(range, matchers, hints)?;
+        let plain_windows = hints.range_ms > 0 && windows.before_ms == hints.range_ms && windows.after_ms == 0;
+        if plain_windows {
+            // More time may reach into coarser buckets; there are not many sizes of them.
+            let mut asked = range;
+            while let Some(whole) = whole_buckets(windows, hints, asked, set.coarsest_ms().unwrap_or(0)) {
+                set = context.select(whole, matchers, hints)?;
+                asked = whole;
+            }
+        }
         let names_matter = !matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal)
             // What describes a metric could differ where the name does not.
             || (0..set.len()).any(|i| set.labels(i).iter().any(|(n, _)| n == "__type__" || n == "__unit__"));
@@ -47,9 +57,9 @@ impl Source {
         Ok(Source { context: context.clone(), set, names_matter, weight, counters: None })
     }
 
-    /// Counted as the selector at `span`, where the query is measured.
-    pub fn counted(mut self, span: Span) -> Source {
-        self.counters = self.context.source_counters(span, &*self.set);
+    /// Told of as the selector at `span`: in annotations, and where the query is measured.
+    pub fn told(mut self, span: Span, usage: SourceUse) -> Source {
+        self.counters = self.context.add_source(span, usage, &self.set);
         self
     }
 
@@ -57,16 +67,21 @@ impl Source {
     pub fn read(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
         samples.clear();
         self.set.read(index, samples)?;
+        debug_assert!(samples.weights.is_empty() || samples.weights.len() == samples.values.len());
+        debug_assert!(
+            samples.histogram_weights.is_empty() || samples.histogram_weights.len() == samples.histograms.len()
+        );
         if let Some(counters) = &self.counters {
             counters.samples.fetch_add(samples.len() as u64, Ordering::Relaxed);
         }
         self.context.budget.scan(samples.len())
     }
 
-    /// Reads a series without its staleness markers.
+    /// Reads a series without its staleness markers, and without what is no sample.
     pub fn read_live(&self, index: usize, samples: &mut Samples) -> Result<(), QueryError> {
         self.read(index, samples)?;
         drop_stale(samples);
+        drop_weightless(samples);
         Ok(())
     }
 }
@@ -75,20 +90,52 @@ impl Source {
 pub fn drop_stale(samples: &mut Samples) {
     let stale = samples.values.iter().position(|value| is_stale(*value));
     if let Some(first) = stale {
-        let mut kept = first;
-        for at in first..samples.values.len() {
-            if !is_stale(samples.values[at]) {
-                samples.values[kept] = samples.values[at];
-                samples.timestamps[kept] = samples.timestamps[at];
-                kept += 1;
-            }
-        }
-        samples.values.truncate(kept);
-        samples.timestamps.truncate(kept);
+        retain_floats(samples, first, |samples, at| !is_stale(samples.values[at]));
     }
     if samples.histograms.iter().any(|h| is_stale(h.histogram.sum)) {
-        samples.histograms.retain(|h| !is_stale(h.histogram.sum));
+        retain_histograms(samples, |sample, _| !is_stale(sample.histogram.sum));
     }
+}
+
+/// Removes the points that stand for no sample.
+pub fn drop_weightless(samples: &mut Samples) {
+    if let Some(first) = samples.weights.iter().position(|weight| *weight == 0) {
+        retain_floats(samples, first, |samples, at| samples.weights[at] > 0);
+    }
+    if samples.histogram_weights.contains(&0) {
+        retain_histograms(samples, |_, weight| weight > 0);
+    }
+}
+
+/// Keeps the floats before `first`, and those after that `keeps` says.
+#[inline]
+fn retain_floats(samples: &mut Samples, first: usize, keeps: impl Fn(&Samples, usize) -> bool) {
+    let weighed = !samples.weights.is_empty();
+    let mut kept = first;
+    for at in first..samples.values.len() {
+        if keeps(samples, at) {
+            samples.values[kept] = samples.values[at];
+            samples.timestamps[kept] = samples.timestamps[at];
+            if weighed {
+                samples.weights[kept] = samples.weights[at];
+            }
+            kept += 1;
+        }
+    }
+    samples.values.truncate(kept);
+    samples.timestamps.truncate(kept);
+    samples.weights.truncate(kept);
+}
+
+/// Keeps the histograms that `keeps` says of them and their weights, which are 1 where there are none.
+fn retain_histograms(samples: &mut Samples, keeps: impl Fn(&HistogramSample, u32) -> bool) {
+    let weights = std::mem::take(&mut samples.histogram_weights);
+    let weight = |at: usize| weights.get(at).copied().unwrap_or(1);
+    let kept: Vec<bool> = samples.histograms.iter().enumerate().map(|(at, one)| keeps(one, weight(at))).collect();
+    let (mut histogram, mut own) = (kept.iter(), kept.iter());
+    samples.histograms.retain(|_| histogram.next().is_some_and(|kept| *kept));
+    samples.histogram_weights = weights;
+    samples.histogram_weights.retain(|_| own.next().is_some_and(|kept| *kept));
 }
 
 /// What an instant selector yields of the sample it found.

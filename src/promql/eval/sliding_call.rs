@@ -7,6 +7,7 @@ use crate::{
         functions::{
             FunctionId,
             sliding::{self, Extreme, PairCounts, Sorted, Spread, TwoStacks},
+            window::Counts,
         },
         limits::QueryError,
     },
@@ -40,6 +41,13 @@ pub fn slide(run: &mut Run<'_>) -> Option<Result<(), QueryError>> {
         SumOverTime => {
             let mut sums = TwoStacks::default();
             all_windows(run, |_, window| sliding::sum(&mut sums, values, window))
+        }
+        AvgOverTime if !run.samples.weights.is_empty() => {
+            let (mut sums, counts) = (TwoStacks::default(), Counts::of(&run.samples.weights));
+            all_windows(run, |_, window| {
+                let count = counts.within(window.clone()) as f64;
+                sliding::average_of_sums(&mut sums, values, window, count)
+            })
         }
         AvgOverTime => {
             let mut sums = TwoStacks::default();

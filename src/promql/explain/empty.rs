@@ -243,7 +243,7 @@ impl Search<'_> {
         let Some((labels, samples)) = live_samples(self.engine, &matrix.vector.matchers, bounds)? else {
             return Ok(());
         };
-        let count = samples.len();
+        let count = samples.count();
         let times = &samples.timestamps;
         let distance = match times[..] {
             [first, .., last] => {

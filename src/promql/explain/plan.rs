@@ -8,9 +8,9 @@ use crate::{
         eval::{annotations::position, plan::is_step_invariant},
         limits::QueryError,
         parser,
-        value::{Answer, Stats, Value},
+        value::{Answer, SourceStats, Stats, Value},
     },
-    store::Origin,
+    store::{Origin, TierUse},
 };
 use std::time::Instant;
 
@@ -46,6 +46,8 @@ pub struct PlanNode {
     pub samples_read: Option<u64>,
     /// Of selectors: from where.
     pub origin: Option<Origin>,
+    /// Of selectors: what was read from buckets in the place of samples.
+    pub tiers: Vec<TierUse>,
     /// What came out, where it is known: expressions without series (numbers, ranges) have none of their own.
     pub series: Option<u64>,
     pub points: Option<u64>,
@@ -104,9 +106,10 @@ fn node(query: &str, expr: &Expr, stats: &Stats, many_steps: bool) -> PlanNode {
         text: shortened(expr.to_string()),
         line,
         column,
-        series_matched: source.map(|(series, _, _)| series),
-        samples_read: source.map(|(_, samples, _)| samples),
-        origin: source.map(|(_, _, origin)| origin),
+        series_matched: source.as_ref().map(|source| source.series),
+        samples_read: source.as_ref().map(|source| source.samples),
+        origin: source.as_ref().map(|source| source.origin),
+        tiers: source.map(|source| source.tiers).unwrap_or_default(),
         series: measured.map(|figures| figures.0),
         points: measured.map(|figures| figures.1),
         milliseconds: measured.map(|figures| figures.2),
@@ -115,13 +118,17 @@ fn node(query: &str, expr: &Expr, stats: &Stats, many_steps: bool) -> PlanNode {
     }
 }
 
-/// Series found and samples read at `span`, all plans of it together.
-fn source(stats: &Stats, span: Span) -> Option<(u64, u64, Origin)> {
-    let found = stats.sources.iter().filter(|source| source.span == span);
-    found.fold(None, |all, source| {
-        let (series, samples, _) = all.unwrap_or((0, 0, source.origin));
-        Some((series.max(source.series), samples + source.samples, source.origin))
-    })
+/// What was found and read at `span`, all plans of it together.
+fn source(stats: &Stats, span: Span) -> Option<SourceStats> {
+    let mut found = stats.sources.iter().filter(|source| source.span == span).cloned();
+    let mut all = found.next()?;
+    for source in found {
+        all.series = all.series.max(source.series);
+        all.samples += source.samples;
+        all.origin = source.origin;
+        all.tiers.extend(source.tiers.into_iter().filter(|tier| !all.tiers.contains(tier)).collect::<Vec<_>>());
+    }
+    Some(all)
 }
 
 /// Series, points and milliseconds at `span`.

@@ -2,7 +2,10 @@
 
 use super::empty::{ReasonKind, Search};
 use crate::{
-    model::{Labels, METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale, time::format_duration_ms},
+    model::{
+        Labels, METRIC_NAME, MatchOp, Matcher, Samples, TimeRange, Timestamp, is_stale,
+        time::{format_duration_ms, format_utc},
+    },
     promql::{
         ast::{At, MatrixSelector, Span, VectorSelector},
         engine::Asked,
@@ -12,7 +15,6 @@ use crate::{
     stdx::spelling::similar,
     store::Hints,
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Series read to find when one was last seen: a handful tells as much as all.
 pub(super) const SERIES_READ_MAX: usize = 64;
@@ -84,7 +86,7 @@ pub(super) fn why(
             "{} has no sample in the time asked for. It was last seen at {}{how}, {ago} before the end of it; a sample \
              counts for {reach}.",
             show(matchers),
-            rfc3339(seen.at)
+            format_utc(seen.at)
         );
         let kind = if seen.stale { ReasonKind::Stale } else { ReasonKind::NotAtThatTime };
         let reason = search.say(kind, span, message);
@@ -154,7 +156,7 @@ fn why_unseen(
             "{} ended at {}, {before} before the end of the time asked for: a staleness marker stands there, as when a \
              target goes away or no longer shows the series.",
             show(matchers),
-            rfc3339(seen.at)
+            format_utc(seen.at)
         );
         (ReasonKind::Stale, message)
     } else {
@@ -162,7 +164,7 @@ fn why_unseen(
         let message = format!(
             "{} has samples, but none at a step or within {reach} before one, such as that at {}; ask with a smaller step.",
             show(matchers),
-            rfc3339(seen.at)
+            format_utc(seen.at)
         );
         (ReasonKind::BetweenSteps, message)
     };
@@ -272,9 +274,4 @@ fn show(matchers: &[Matcher]) -> String {
 
 fn show_one(matcher: &Matcher) -> String {
     format!("{}{}{}", matcher.name, matcher.op.as_str(), quote(&matcher.value))
-}
-
-fn rfc3339(ms: Timestamp) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
 }

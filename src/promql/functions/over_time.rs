@@ -92,6 +92,24 @@ pub fn average(values: &[f64]) -> f64 {
     mean.value()
 }
 
+/// The mean of `count` samples of which `sums` are sums.
+pub fn average_of_sums(sums: &[f64], count: f64) -> f64 {
+    let mut sum = Sum::default();
+    sums.iter().for_each(|value| sum.add(*value));
+    mean_of_sums(sum, sums, count)
+}
+
+/// As [`average_of_sums`], where `sum` is known to be that of `sums`.
+pub fn mean_of_sums(sum: Sum, sums: &[f64], count: f64) -> f64 {
+    if sum.sum.is_finite() {
+        return sum.sum / count + sum.lost / count;
+    }
+    // Beyond a float's range shares are added instead.
+    let mut mean = Sum::default();
+    sums.iter().for_each(|value| mean.add(value / count));
+    mean.total()
+}
+
 /// The largest value; NaN only where there is nothing else.
 pub fn maximum(values: &[f64]) -> f64 {
     values.iter().fold(f64::NAN, |best, v| if *v > best || best.is_nan() { *v } else { best })

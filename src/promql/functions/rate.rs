@@ -18,7 +18,8 @@ pub struct RateKind {
 pub struct Ends {
     pub first_at: Timestamp,
     pub last_at: Timestamp,
-    pub samples: usize,
+    /// At least two.
+    pub samples: u64,
 }
 
 /// By what the difference between first and last sample is multiplied to stand for the whole window.
@@ -187,7 +188,7 @@ mod tests {
     const RATE: RateKind = RateKind { counter: true, per_second: true };
     const DELTA: RateKind = RateKind { counter: false, per_second: false };
 
-    fn ends(first_at: i64, last_at: i64, samples: usize) -> Ends {
+    fn ends(first_at: i64, last_at: i64, samples: u64) -> Ends {
         Ends { first_at, last_at, samples }
     }
 

@@ -123,6 +123,11 @@ pub fn average(sums: &mut TwoStacks<Sum>, values: &[f64], window: Range<usize>) 
     if sum.sum.is_finite() { sum.sum / count + sum.lost / count } else { over_time::average(&values[window]) }
 }
 
+/// `avg_over_time` of values that are sums of `count` samples.
+pub fn average_of_sums(sums: &mut TwoStacks<Sum>, values: &[f64], window: Range<usize>, count: f64) -> f64 {
+    over_time::mean_of_sums(sums.of(values, window.clone()), &values[window], count)
+}
+
 /// The extreme of a moving window: candidates that a later one has not beaten, best first.
 #[derive(Debug, Default)]
 pub struct Extreme {

@@ -8,7 +8,7 @@ use super::{
     block::{Block, ClockCache},
     head::sort_samples,
     options::TierOptions,
-    run::{Run, read_runs},
+    run::{Looks, Run, read_runs},
     stretch::{Stretch, is_stale},
     tier::{self, Reading, Shape, drop_filled, fidelity, filled_buckets, read_tier, shape_of},
 };
@@ -118,6 +118,11 @@ impl Choice {
         })
     }
 
+    /// The resolution of the coarsest buckets that may be read.
+    pub fn coarsest_ms(&self) -> i64 {
+        self.candidates.iter().map(|candidate| candidate.resolution_ms).max().unwrap_or_default()
+    }
+
     /// Whether a moment lies within.
     pub fn contains(&self, at: Timestamp) -> bool {
         (self.start..self.end).contains(&at)
@@ -163,7 +168,7 @@ pub fn read_blended<S: Sources>(
     sources: &S,
     parts: &[S::Source],
     choices: &[Choice],
-    (range, now_ms): (TimeRange, Timestamp),
+    (range, now_ms, looks): (TimeRange, Timestamp, Option<Looks>),
     out: &mut Samples,
 ) {
     let mut blend = Blend { sources, range, samples: std::mem::take(out), runs: Vec::new(), pieces: Vec::new() };
@@ -174,7 +179,7 @@ pub fn read_blended<S: Sources>(
         blend.read_choice(own, choice, parts);
     }
     let Blend { mut samples, mut runs, pieces, .. } = blend;
-    read_runs(&mut runs, range, now_ms, &mut samples);
+    read_runs(&mut runs, range, now_ms, looks, &mut samples);
     sort_samples(&mut samples, true);
     if !pieces.is_empty() {
         join(&mut samples, pieces);

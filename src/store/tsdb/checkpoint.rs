@@ -35,6 +35,9 @@ pub struct Checkpoint {
     pub runs: Vec<(SeriesId, Run)>,
     /// The windows of all blocks, each with what it was sealed through: so that a block that is gone is missed.
     pub sealed: Vec<(Timestamp, Position)>,
+    /// Where the last record ended that was on disk: so that an end of the log that is gone is missed. 0 where it is not
+    /// known.
+    pub synced_through: Position,
 }
 
 impl Checkpoint {
@@ -61,6 +64,7 @@ impl Checkpoint {
             push_varint_signed(&mut out, *window);
             push_varint(&mut out, through.0);
         }
+        out.extend_from_slice(&self.synced_through.0.to_le_bytes());
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -81,7 +85,9 @@ impl Checkpoint {
         let sealed = (0..take_varint(&mut input)?)
             .map(|_| Some((take_varint_signed(&mut input)?, Position(take_varint(&mut input)?))))
             .collect::<Option<_>>()?;
-        Some(Checkpoint { runs_through, kept_from, series, runs, sealed })
+        // Older programs did not write it, and do not read it.
+        let synced_through = Position(take_array(&mut input).map_or(0, u64::from_le_bytes));
+        Some(Checkpoint { runs_through, kept_from, series, runs, sealed, synced_through })
     }
 
     /// Replaces both copies, one after the other, so that one is whole at any moment.
@@ -102,5 +108,21 @@ impl Checkpoint {
         let damaged = decoded.iter().any(Option::is_none);
         let newest = decoded.into_iter().flatten().max_by_key(|checkpoint| checkpoint.runs_through);
         (newest.unwrap_or_default(), damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_a_program_that_did_not_write_how_far_the_log_was_is_read() {
+        let written = Checkpoint { runs_through: Position(7), synced_through: Position(5), ..Checkpoint::default() };
+        let bytes = written.encode();
+        assert_eq!(Checkpoint::decode(&bytes), Some(written));
+        let mut older = bytes[..bytes.len() - 12].to_vec();
+        older.extend_from_slice(&crc32c::crc32c(&older).to_le_bytes());
+        let read = Checkpoint { runs_through: Position(7), ..Checkpoint::default() };
+        assert_eq!(Checkpoint::decode(&older), Some(read));
     }
 }

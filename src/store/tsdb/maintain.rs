@@ -291,7 +291,8 @@ impl Shared {
         let sealed: BTreeSet<_> =
             self.places.read().all().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
         let sealed = sealed.into_iter().collect();
-        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed };
+        let synced_through = self.log.synced_end();
+        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed, synced_through };
         // Before the checkpoint: where there is one, there are exemplars beside it.
         self.exemplars.save(&*self.options.vfs, &self.options.directory, exemplars_through)?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;

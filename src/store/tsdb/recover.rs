@@ -42,8 +42,6 @@ impl Tsdb {
     pub fn open_with(options: Options, kv: Box<dyn kv::Kv>) -> Result<Tsdb, StoreError> {
         let vfs = options.vfs.clone();
         version::check(&*vfs, &options.directory)?;
-        let blocks = options.directory.join("blocks");
-        vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
         let damaged = Arc::new(Damaged::default());
         let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
         if damaged_copy {
@@ -51,16 +49,7 @@ impl Tsdb {
             tracing::warn!(path = %path.display(), "A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
-        let FoundBlocks { files, mut named_max, mut unserved } =
-            open_blocks(&options, &blocks, Block::SAMPLES, &damaged)?;
-        let mut places = Places { files, tombstones: load_tombstones(&options, &damaged), ..Places::default() };
-        for found in open_tiers(&options, &damaged)? {
-            places.tiers.push(found.files);
-            places.barren.push(BTreeSet::new());
-            named_max = named_max.max(found.named_max);
-            unserved.extend(found.unserved);
-        }
-        places.all().for_each(|block| block.cut(block.cuts_by(&places.tombstones)));
+        let (places, named_max, unserved) = open_places(&options, &damaged)?;
         let deleted = DeletedRecords::new(places.tombstones.clone());
         damaged.add(count_missing(&options, &checkpoint, &places));
         let state = State::load(kv)?;
@@ -78,17 +67,18 @@ impl Tsdb {
         let mut catalog = Catalog::new(options.series_max, seed);
         catalog.series_per_job_max = options.series_per_job_max;
         let head = Head::new(catalog, WINDOW_MS);
-        let kept_from = checkpoint.kept_from;
+        let (kept_from, synced_through) = (checkpoint.kept_from, checkpoint.synced_through);
         let now_ms = options.clock.now_ms();
         let times = (now_ms, now_ms.saturating_sub(options.retention_ms));
         let mut replay = Replay::new(&head, (&state, &exemplars, exemplars_through), &places, checkpoint, times);
         replay.deleted = deleted;
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
-        let durable = [replay.runs_through, state.durable_through(), exemplars_through];
+        let durable = [replay.runs_through, synced_through, state.durable_through(), exemplars_through];
         // What is appended from now on lies behind every tombstone.
         let behind_tombstones = places.tombstones.position_max().map(|position| Position(position.0 + 1));
         let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).chain(behind_tombstones).max();
-        let log_options = LogOptions { position_min: seen.unwrap_or_default(), kept_from, ..options.log };
+        let position_min = seen.unwrap_or_default();
+        let log_options = LogOptions { position_min, kept_from, synced_through, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
         sync_names(&*vfs, &options)?;
         // From the very beginning: segments are given up whole, so whatever is left holds something needed.
@@ -121,6 +111,23 @@ impl Tsdb {
         };
         Tsdb::start(Arc::new(shared))
     }
+}
+
+/// Opens all files, without what was deleted of them. Gives also the highest position that any name speaks of, and the
+/// files that cannot be read.
+fn open_places(options: &Options, damaged: &Arc<Damaged>) -> Result<(Places, Position, Vec<Unserved>), StoreError> {
+    let blocks = options.directory.join("blocks");
+    options.vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
+    let FoundBlocks { files, mut named_max, mut unserved } = open_blocks(options, &blocks, Block::SAMPLES, damaged)?;
+    let mut places = Places { files, tombstones: load_tombstones(options, damaged), ..Places::default() };
+    for found in open_tiers(options, damaged)? {
+        places.tiers.push(found.files);
+        places.barren.push(BTreeSet::new());
+        named_max = named_max.max(found.named_max);
+        unserved.extend(found.unserved);
+    }
+    places.all().for_each(|block| block.cut(block.cuts_by(&places.tombstones)));
+    Ok((places, named_max, unserved))
 }
 
 struct FoundBlocks {

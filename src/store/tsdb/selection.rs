@@ -7,7 +7,7 @@ use super::{
     engine::{Places, Shared, Tsdb},
     head::{SharedPartition, sort_samples},
     options::WINDOW_MS,
-    run::{Run, read_runs},
+    run::{Looks, Run, read_runs},
     stretch::{Stretch, stretches},
 };
 use crate::{
@@ -34,6 +34,7 @@ enum Source {
 struct Selection {
     range: TimeRange,
     now_ms: i64,
+    looks: Option<Looks>,
     series: Vec<(Labels, Range<u32>)>,
     parts: Vec<Source>,
     partitions: Vec<SharedPartition>,
@@ -61,6 +62,11 @@ impl SeriesSet for Selection {
         Origin { partitions: self.partitions.len() as u64, blocks, tier_files: tier_files as u64 }
     }
 
+    fn coarsest_ms(&self) -> Option<i64> {
+        let in_play = || self.choices.iter().map(Choice::coarsest_ms).max().unwrap_or_default();
+        self.looks.is_none().then(in_play)
+    }
+
     fn tiers(&self) -> Vec<TierUse> {
         self.choices.iter().flat_map(|choice| choice.used(self.range)).collect()
     }
@@ -70,12 +76,12 @@ impl SeriesSet for Selection {
         let parts = &self.series[index].1;
         let parts = &self.parts[parts.start as usize..parts.end as usize];
         if !self.choices.is_empty() {
-            read_blended(self, parts, &self.choices, (self.range, self.now_ms), samples);
+            read_blended(self, parts, &self.choices, (self.range, self.now_ms, self.looks), samples);
             return Ok(());
         }
         let mut runs = Vec::new();
         parts.iter().for_each(|part| Sources::read(self, *part, samples, &mut runs));
-        read_runs(&mut runs, self.range, self.now_ms, samples);
+        read_runs(&mut runs, self.range, self.now_ms, self.looks, samples);
         sort_samples(samples, true);
         Ok(())
     }
@@ -183,7 +189,8 @@ impl Shared {
             found.map_or(Role::Free, |(own, _)| Role::Samples(own))
         };
         let partition_roles = partitions.iter().map(role).collect();
-        Ok(Selection { range, now_ms, series, parts, partitions, files, choices, partition_roles, file_roles })
+        let looks = Looks::of(hints);
+        Ok(Selection { range, now_ms, looks, series, parts, partitions, files, choices, partition_roles, file_roles })
     }
 
     /// The series of the catalogue with their open runs, and where each shard's stand in `collector`.

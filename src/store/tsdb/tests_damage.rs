@@ -150,3 +150,43 @@ fn what_is_missing_as_a_whole_is_counted() {
     };
     assert!(damaged(&no_log) > 0, "the log");
 }
+
+#[test]
+fn an_end_of_the_log_that_a_checkpoint_knew_of_is_missed() {
+    let bench = Bench::new();
+    let write = |store: &super::engine::Tsdb, place: i64| {
+        for window in 0..2 {
+            let at = time_of(0) + window * WINDOW_MS + place * 1000;
+            store.append(&one_sample(store, 0, at, 1.0)).unwrap().ticket.wait_blocking().unwrap();
+        }
+    };
+    for place in 0..2 {
+        let store = bench.open();
+        write(&store, place);
+        // The other window stays in the log.
+        let window = store.shared.head.window_of(time_of(0));
+        store.shared.seal_where(|used| used.window == window).unwrap();
+    }
+    let log = bench.files("/data/log");
+    assert_eq!(log.len(), 2, "each opening began a segment");
+    let damaged = |prepare: &dyn Fn(&Bench)| {
+        let copy = Bench { vfs: bench.vfs.after_power_cut(0), kv: bench.kv.copy(), ..Bench::new() };
+        prepare(&copy);
+        let (first, samples) = {
+            let store = copy.open();
+            write(&store, 2);
+            (store.status(1).unwrap().damaged, count(&contents(&store)))
+        };
+        let again = copy.open();
+        assert_eq!(count(&contents(&again)), samples);
+        assert_eq!(again.status(1).unwrap().damaged, 0, "it is counted once");
+        (first, samples)
+    };
+    assert_eq!(damaged(&|_| {}), (0, 6));
+    assert_eq!(damaged(&|bench| bench.vfs.remove(&log[1]).unwrap()), (1, 5), "the newest segment");
+    let last_record = |bench: &Bench| {
+        let file = bench.vfs.open(&log[1], crate::stdx::vfs::OpenMode::ReadWrite).unwrap();
+        file.set_len(file.len().unwrap() - 1).unwrap();
+    };
+    assert_eq!(damaged(&last_record), (1, 5), "the end of the newest segment");
+}

@@ -1,6 +1,7 @@
 // Lines over time on a canvas. Knows uPlot; nobody else does.
 
 import uPlot from 'uplot';
+import type { Kind, Mark } from '../core/quality';
 import { COLORS } from '../core/series';
 import { axisLabels } from '../core/time';
 import { formatValue, type Unit } from '../core/units';
@@ -21,6 +22,8 @@ export interface PlotOptions {
   readonly height: number;
   readonly unit: Unit;
   readonly stacked: boolean;
+  /** A value holds until the next one. */
+  readonly stepped?: boolean;
   /** A share of 1 that ends at 1, a count that begins at 0. */
   readonly min?: number;
   readonly max?: number;
@@ -37,6 +40,7 @@ interface Colors {
   readonly lines: readonly string[];
   readonly grid: string;
   readonly muted: string;
+  readonly marks: Readonly<Record<Kind, string>>;
 }
 
 const FONT = '12px system-ui, sans-serif';
@@ -47,8 +51,39 @@ const DASHES: readonly number[][] = [[], [8, 4], [3, 3], [10, 3, 3, 3]];
 const BINARY_STEPS: number[] = Array.from({ length: 7 }, (_, power) => 1024 ** power).flatMap((unit) =>
   [1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 250, 256, 500, 512].map((step) => step * unit),
 );
+/** Steps of an axis of working time: round numbers of minutes and hours. */
+const WORK_STEPS: number[] = [1, 5, 10, 30]
+  .map((minutes) => minutes * 60)
+  .concat(
+    Array.from({ length: 7 }, (_, power) => 10 ** power).flatMap((unit) => [1, 2, 5].map((step) => step * unit * 3600)),
+  );
 /** Pixels around a line within which it is the one that is meant. */
 const NEAR = 28;
+/** How marks stand at their upper end, so that they are not told apart by colour alone: pixels from the line. */
+const FLAGS: Readonly<Record<Kind, readonly (readonly [number, number])[]>> = {
+  bad: [
+    [-5, 0],
+    [5, 0],
+    [0, 8],
+  ],
+  good: [
+    [-5, 8],
+    [5, 8],
+    [0, 0],
+  ],
+  warn: [
+    [0, 0],
+    [5, 4],
+    [0, 8],
+    [-5, 4],
+  ],
+  note: [
+    [0, 0],
+    [8, 0],
+    [8, 7],
+    [0, 7],
+  ],
+};
 
 /** The colours of the theme: a canvas does not know variables of style sheets. */
 export function readColors(element: Element): Colors {
@@ -64,16 +99,27 @@ export function readColors(element: Element): Colors {
     lines: Array.from({ length: COLORS }, (_, index) => color(`--series-${index + 1}`)),
     grid: color('--grid'),
     muted: color('--muted'),
+    marks: { good: color('--good'), warn: color('--warn'), bad: color('--bad'), note: color('--accent') },
   };
   probe.remove();
   return colors;
 }
+
+const STEPS: Readonly<Partial<Record<Unit, number[]>>> = {
+  bytes: BINARY_STEPS,
+  'bytes/s': BINARY_STEPS,
+  work: WORK_STEPS,
+  rating: [1, 2, 4],
+};
+const STEPPED = uPlot.paths.stepped?.({ align: 1 });
 
 export class Plot {
   private plot: uPlot | undefined;
   private data: PlotData = { times: new Float64Array(), lines: [] };
   private shown: readonly boolean[] = [];
   private emphasized: number | null = null;
+  private marks: readonly Mark[] = [];
+  private pointed: number | null = null;
   private readonly observer: ResizeObserver;
 
   constructor(
@@ -106,6 +152,14 @@ export class Plot {
     if (this.emphasized === index || !this.plot) return;
     this.emphasized = index;
     this.plot.redraw(false, false);
+  }
+
+  /** Marks moments with upright lines; `pointed` is the one that stands out, in seconds. */
+  mark(marks: readonly Mark[], pointed: number | null): void {
+    if (this.marks === marks && this.pointed === pointed) return;
+    this.marks = marks;
+    this.pointed = pointed;
+    this.plot?.redraw(false, false);
   }
 
   /** Draws anew, with the colours as they are now. */
@@ -155,8 +209,12 @@ export class Plot {
 
   private build(width: number): uPlot.Options {
     const { height, unit, stacked, min, max, group, onSelect } = this.options;
+    // On each other they are no ratings any more.
+    const rated = unit === 'rating' && !stacked;
+    const steps = STEPS[unit];
     const colors = readColors(this.element);
     const range: uPlot.Range.Function = (_plot, low, high) => {
+      if (rated) return [0.7, 5.3];
       if (low === null || high === null) return [min ?? 0, max ?? 1];
       const pad = high === low ? Math.abs(high) * 0.1 || 1 : (high - low) * 0.06;
       const bottom = min ?? (stacked ? Math.min(0, low) : low >= 0 && low < (high - low) * 1.5 ? 0 : low - pad);
@@ -168,7 +226,8 @@ export class Plot {
       height,
       padding: [10, 14, 0, 0],
       legend: { show: false },
-      scales: { x: { time: true }, y: { range } },
+      // The best rating is the least, and stands above.
+      scales: { x: { time: true }, y: { range, dir: rated ? -1 : 1 } },
       cursor: {
         y: false,
         drag: { x: onSelect !== undefined, y: false, dist: 6, setScale: false },
@@ -192,9 +251,9 @@ export class Plot {
           font: FONT,
           grid: { stroke: colors.grid, width: 1 },
           ticks: { show: false },
-          space: 34,
+          space: rated ? 18 : 34,
           gap: AXIS_GAP,
-          ...(unit === 'bytes' || unit === 'bytes/s' ? { incrs: BINARY_STEPS } : {}),
+          ...(steps ? { incrs: steps } : {}),
           values: (_plot, splits) => axisTexts(splits, unit),
           size: (plot, values) => {
             plot.ctx.font = FONT;
@@ -218,6 +277,7 @@ export class Plot {
           },
         ],
         setCursor: [(plot) => this.point(plot)],
+        draw: [(plot) => this.drawMarks(plot, colors)],
       },
     };
   }
@@ -240,12 +300,43 @@ export class Plot {
       stroke: () => (this.emphasized !== null && this.emphasized !== index ? faded(0.2) : color),
       ...(this.options.stacked ? { fill: faded(0.35) } : alone ? { fill: faded(0.1) } : {}),
       width: 1.5,
+      ...(this.options.stepped && STEPPED ? { paths: STEPPED } : {}),
       dash: DASHES[Math.floor(line.slot / COLORS) % DASHES.length] ?? [],
       points: {
         show: (plot: uPlot, _series: number, from: number, to: number) => isSparse(plot.data[index + 1], from, to),
         size: 4,
       },
     };
+  }
+
+  private drawMarks(plot: uPlot, colors: Colors): void {
+    const { ctx, bbox } = plot;
+    const drawn = new Set<string>();
+    // The one that stands out is over the others.
+    const order = this.marks.toSorted(
+      (a, b) => Number(a.seconds === this.pointed) - Number(b.seconds === this.pointed),
+    );
+    ctx.save();
+    for (const { seconds, kind } of order) {
+      const x = Math.round(plot.valToPos(seconds, 'x', true));
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      const pointed = seconds === this.pointed;
+      const place = `${x} ${kind} ${pointed}`;
+      if (drawn.has(place)) continue;
+      drawn.add(place);
+      const scale = devicePixelRatio;
+      ctx.strokeStyle = ctx.fillStyle = colors.marks[kind];
+      ctx.lineWidth = (pointed ? 2.5 : 1) * scale;
+      ctx.setLineDash(pointed ? [] : [4 * scale, 3 * scale]);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      for (const [right, down] of FLAGS[kind]) ctx.lineTo(x + right * scale, bbox.top + (down - 8) * scale);
+      ctx.fill();
+    }
+    ctx.restore();
   }
 
   private point(plot: uPlot): void {

@@ -1,5 +1,7 @@
 // What the server says of how it answered.
 
+import { formatTime } from './time';
+
 /** One expression of a query, with what it took. */
 export interface PlanNode {
   readonly type: string;
@@ -8,11 +10,20 @@ export interface PlanNode {
   readonly samplesRead: number | null;
   readonly memoryPartitions: number | null;
   readonly blocks: number | null;
+  readonly tiers: readonly Tier[];
   readonly series: number | null;
   readonly points: number | null;
   readonly milliseconds: number | null;
   readonly once: boolean;
   readonly children: readonly PlanNode[];
+}
+
+/** What was read from buckets in the place of samples; times in seconds. */
+export interface Tier {
+  readonly resolution: string;
+  readonly start: number;
+  readonly end: number;
+  readonly fidelity: 'exact' | 'widened' | 'approximate';
 }
 
 /** Why there is no answer. */
@@ -40,6 +51,14 @@ export function origin({ memoryPartitions, blocks }: PlanNode): string | undefin
   if (memoryPartitions === null || blocks === null) return undefined;
   const parts = memoryPartitions === 1 ? '1 part' : `${memoryPartitions} parts`;
   return `from ${parts} in memory and ${blocks} ${blocks === 1 ? 'block' : 'blocks'} on disk`;
+}
+
+/** Which buckets a selector's samples were read from. */
+export function bucketsRead({ tiers }: PlanNode): readonly string[] {
+  return tiers.map(
+    ({ resolution, start, end, fidelity }) =>
+      `buckets of ${resolution}, ${fidelity}, ${formatTime(start * 1000)} to ${formatTime(end * 1000)}`,
+  );
 }
 
 /** The whole in a line. */

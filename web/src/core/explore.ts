@@ -10,6 +10,12 @@ export interface Query {
   readonly off: boolean;
 }
 
+/** Whose quality events are marked in the chart; empty for everybody's. */
+export interface EventFilter {
+  readonly project: string;
+  readonly branch: string;
+}
+
 export interface ExploreState {
   readonly queries: readonly Query[];
   readonly range: Range;
@@ -20,6 +26,8 @@ export interface ExploreState {
   readonly stacked: boolean;
   /** Seconds between refreshes; 0 for never. */
   readonly refresh: number;
+  /** Absent while none are marked. */
+  readonly events?: EventFilter;
 }
 
 /** Seconds to choose from. */
@@ -53,6 +61,9 @@ export function readExplore(params: URLSearchParams): ExploreState {
     ...(parseDuration(step) ? { step } : {}),
     stacked: params.get('stacked') === '1',
     refresh: REFRESHES.includes(refresh) ? refresh : 0,
+    ...(params.get('events') === 'quality'
+      ? { events: { project: params.get('project') ?? '', branch: params.get('branch') ?? '' } }
+      : {}),
   };
 }
 
@@ -71,6 +82,11 @@ export function writeExplore(state: ExploreState): URLSearchParams {
   if (state.step !== undefined) params.set('step', state.step);
   if (state.stacked) params.set('stacked', '1');
   if (state.refresh > 0) params.set('refresh', String(state.refresh));
+  if (state.events) {
+    params.set('events', 'quality');
+    if (state.events.project !== '') params.set('project', state.events.project);
+    if (state.events.branch !== '') params.set('branch', state.events.branch);
+  }
   return params;
 }
 

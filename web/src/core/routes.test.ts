@@ -51,6 +51,7 @@ describe('Explore in the address', () => {
       step: '30s',
       stacked: true,
       refresh: 15,
+      events: { project: 'org:a&b', branch: 'feature/x' },
     };
     expect(readExplore(new URLSearchParams(writeExplore(state).toString()))).toEqual(state);
   });

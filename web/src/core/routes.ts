@@ -3,11 +3,14 @@
 import { writeExplore, QUERIES_MAX, type View } from './explore';
 import { DEFAULT_RANGE, parseDuration, parseTime } from './time';
 
-export type Page = 'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'status' | 'alerts' | 'unknown';
+export type Page =
+  'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'quality' | 'project' | 'status' | 'alerts' | 'unknown';
 
 export interface Route {
   readonly page: Page;
   readonly params: URLSearchParams;
+  /** The project whose page it is; empty elsewhere. */
+  readonly project: string;
 }
 
 /** Paths are relative to the page's base and have no slash at either end. */
@@ -17,16 +20,21 @@ const PAGES: Readonly<Record<string, Page>> = {
   'explore/metrics': 'metrics',
   targets: 'targets',
   push: 'push',
+  quality: 'quality',
   status: 'status',
   alerts: 'alerts',
 };
 
-export const PATHS: Readonly<Record<Exclude<Page, 'unknown'>, string>> = {
+/** Pages that are there once. */
+export type Place = Exclude<Page, 'unknown' | 'project'>;
+
+export const PATHS: Readonly<Record<Place, string>> = {
   home: '',
   explore: 'explore',
   metrics: 'explore/metrics',
   targets: 'targets',
   push: 'push',
+  quality: 'quality',
   status: 'status',
   alerts: 'alerts',
 };
@@ -44,7 +52,20 @@ const MOVED: Readonly<Record<string, string>> = {
 /** The page of a path. */
 export function route(path: string, params: URLSearchParams): Route {
   const name = trim(path);
-  return { page: (Object.hasOwn(PAGES, name) && PAGES[name]) || 'unknown', params };
+  const project = projectOf(name);
+  if (project !== '') return { page: 'project', params, project };
+  return { page: (Object.hasOwn(PAGES, name) && PAGES[name]) || 'unknown', params, project: '' };
+}
+
+/** The project of `quality/...`; empty where it is no such path. */
+function projectOf(path: string): string {
+  const written = /^quality\/([^/]+)$/.exec(path)?.[1] ?? '';
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    // A percent sign that begins no code.
+    return '';
+  }
 }
 
 /** Where an old address leads now, relative to the base; `undefined` where it is not an old one. */

@@ -27,6 +27,7 @@ export const QUICK_RANGES: readonly { readonly from: string; readonly label: str
   { from: 'now-7d', label: '7 days' },
   { from: 'now-30d', label: '30 days' },
   { from: 'now-90d', label: '90 days' },
+  { from: 'now-1y', label: '1 year' },
 ];
 
 const UNITS: Readonly<Record<string, number>> = {

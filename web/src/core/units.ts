@@ -1,7 +1,8 @@
 // Numbers as people read them: units, counts, durations.
 
-/** What a number measures. `none` is a plain number; `ratio` is a share of 1. */
-export type Unit = 'none' | 'bytes' | 'bytes/s' | 'seconds' | 'ratio' | 'per second' | 'date';
+/** What a number measures. `none` is a plain number; `ratio` is a share of 1; `work` is seconds that somebody works, whose
+ * days are no days of 24 hours; `rating` is 1 (A) to 5 (E). */
+export type Unit = 'none' | 'bytes' | 'bytes/s' | 'seconds' | 'ratio' | 'per second' | 'date' | 'work' | 'rating';
 
 const DECIMAL = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
 const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
@@ -93,6 +94,17 @@ export function formatRatio(value: number): string {
   return `${threeDigits(value * 100)} %`;
 }
 
+/** Working time in minutes or hours: `45 min`, `18.5 h`. */
+export function formatWork(value: number): string {
+  if (!Number.isFinite(value)) return formatSpecial(value);
+  return value !== 0 && Math.abs(value) < 3600 ? `${threeDigits(value / 60)} min` : `${formatShort(value / 3600)} h`;
+}
+
+/** `A` to `E`; anything between or beyond is a number. */
+export function formatRating(value: number): string {
+  return 'ABCDE'[value - 1] ?? formatShort(value);
+}
+
 /** A number of a unit, short enough for an axis. */
 export function formatValue(value: number, unit: Unit = 'none'): string {
   if (!Number.isFinite(value)) return formatSpecial(value);
@@ -109,6 +121,10 @@ export function formatValue(value: number, unit: Unit = 'none'): string {
       return formatRatio(value);
     case 'per second':
       return `${formatShort(value)}/s`;
+    case 'work':
+      return formatWork(value);
+    case 'rating':
+      return formatRating(value);
     case 'date':
       return Math.abs(value) < 8.64e12
         ? new Date(value * 1000).toISOString().slice(0, 16).replace('T', ' ')
@@ -163,5 +179,6 @@ function unitOf(metric: string, perSecond: boolean): Unit {
   // Seconds per second is a share of time, which is as often above 1 (several cores) as below.
   if (/_seconds$/.test(name)) return perSecond && !/_bucket$/.test(metric) ? 'none' : 'seconds';
   if (/_ratio$/.test(name)) return 'ratio';
+  if (/^sonar_\w*rating$/.test(name)) return perSecond ? 'none' : 'rating';
   return perSecond ? 'per second' : 'none';
 }

@@ -66,6 +66,8 @@ pub(super) struct State {
     pub idle: bool,
     pub closing: bool,
     pub durable: u64,
+    /// Where the last record ends that is known to be on disk.
+    pub synced: u64,
     pub syncs: u64,
     pub failed_groups: u64,
     pub last_error: Option<StoreError>,
@@ -118,6 +120,7 @@ impl Log {
             idle: false,
             closing: false,
             durable: start.base + HEADER_BYTES as u64,
+            synced: start.acknowledged,
             syncs: 0,
             failed_groups: 0,
             last_error: None,
@@ -206,6 +209,11 @@ impl Log {
     pub fn begin(&self) -> Position {
         let oldest = self.shared.segments.lock().list().first().map(|segment| segment.base);
         oldest.map_or_else(|| self.end(), Position)
+    }
+
+    /// Where the last record ends that is on disk: a log that is found to end before this has lost something.
+    pub fn synced_end(&self) -> Position {
+        Position(self.shared.state.lock().synced)
     }
 
     /// Everything before this position that was not refused is durable.

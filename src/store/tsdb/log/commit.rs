@@ -101,7 +101,7 @@ impl Committer {
             tracing::info!("The log can be written again.");
         }
         let mut state = self.shared.state.lock();
-        state.durable = end;
+        (state.durable, state.synced) = (end, end);
         state.syncs += 1;
     }
 

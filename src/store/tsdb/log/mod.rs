@@ -46,6 +46,8 @@ pub struct LogOptions {
     pub position_min: Position,
     /// Segments were given up as far as here and no further: what is missing behind it is lost.
     pub kept_from: Position,
+    /// Records reached as far as here: what is missing before it is lost.
+    pub synced_through: Position,
 }
 
 impl Default for LogOptions {
@@ -57,6 +59,7 @@ impl Default for LogOptions {
             position_min: Position(0),
             // Nothing is known to be missing.
             kept_from: Position(u64::MAX),
+            synced_through: Position(0),
         }
     }
 }

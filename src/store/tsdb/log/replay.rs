@@ -79,6 +79,15 @@ impl Opened {
                 self.segments.trim(segment, segment_end);
             }
         }
+        let missing = self.options.synced_through.0.saturating_sub(end);
+        if missing > 0 && !list.is_empty() {
+            tracing::error!(
+                bytes = missing,
+                "The log ends before a place it had reached: its newest records, or segments, are lost."
+            );
+            scan.stats.damaged_records += 1;
+            scan.stats.damaged_bytes += missing;
+        }
         let mut stats = scan.stats;
         if let Some((segment, position)) = scan.first_damage {
             tracing::warn!(
