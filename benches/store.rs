@@ -320,7 +320,7 @@ fn tiers() {
     let targets = [300_000, 3_600_000].map(|resolution_ms: i64| {
         let directory = directory.path().join(resolution_ms.to_string());
         std::fs::create_dir(&directory).expect("a directory");
-        TierTarget { directory, resolution_ms, old: None }
+        TierTarget { directory, resolution_ms, old: None, cleaned: Default::default() }
     });
     // As metadata would tell, see `Source::scrape`.
     let kind_of = |labels: &Labels| {

@@ -100,7 +100,9 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         let url = Params::parse(parts.uri.query().unwrap_or_default());
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        if parts.method != Method::POST || !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        if ![Method::POST, Method::PUT].contains(&parts.method)
+            || !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        {
             return Ok(url);
         }
         let form = read_form(&parts.headers, body).await?;

@@ -29,6 +29,8 @@ pub enum Command {
     Query(Query),
     /// Show what is stored where, what goes next and what is damaged; or merge blocks now.
     Storage(Storage),
+    /// Delete series, or a time range of them, for good.
+    Delete(Delete),
     /// Sync the history of code quality from SonarQube now, or show how its syncs stand.
     #[command(subcommand)]
     Sonar(SonarCommand),
@@ -46,15 +48,39 @@ pub struct Backup {
     /// The file to write; nothing may have the name yet.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// A running server, with its path prefix if it has one.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
-    pub url: String,
-    /// File that holds a token with the scope `admin`.
-    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Back up this data directory in place of asking a server; none may be running on it.
+    #[command(flatten)]
+    pub place: StorePlace,
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+pub struct StorePlace {
+    #[command(flatten)]
+    pub server: ServerPlace,
+    /// In place of a server, the data directory itself, which no server may have open.
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The series, such as '{job="demo"}' or 'up{instance=~"old-.*"}'; each of several is deleted.
+    #[arg(value_name = "SELECTOR", required = true)]
+    pub selectors: Vec<String>,
+    /// From when on: Unix seconds or RFC 3339. [default: everything]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Until when, inclusive. [default: until now; a push group that is kept goes on behind it]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// Only say what would go.
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub place: StorePlace,
 }
 
 #[derive(Debug, Args)]
@@ -137,12 +163,8 @@ pub struct Query {
     /// The expression, such as 'sum by (job) (up)'.
     #[arg(value_name = "EXPRESSION")]
     pub expression: String,
-    /// A running server, with its path prefix if it has one.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
-    pub url: String,
-    /// Read this data directory in place of asking a server; none may be running on it.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: StorePlace,
     /// When to evaluate, or where the range ends: Unix seconds or RFC 3339. [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub time: Option<String>,
@@ -155,9 +177,6 @@ pub struct Query {
     /// How the answer is written. [default: table]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: Option<QueryFormat>,
-    /// File that holds a token with the scope `read`.
-    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -271,7 +290,7 @@ pub struct Storage {
     #[command(subcommand)]
     pub command: Option<StorageCommand>,
     #[command(flatten)]
-    pub place: StorePlace,
+    pub place: ConfiguredPlace,
     /// Entries of each list: the largest metrics, labels and so on.
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub top: usize,
@@ -283,20 +302,13 @@ pub struct Storage {
 #[derive(Debug, Subcommand)]
 pub enum StorageCommand {
     /// Write what is in memory to blocks, merge all that can be merged, and wait for it.
-    Compact(StorePlace),
+    Compact(ConfiguredPlace),
 }
 
 #[derive(Debug, Args)]
-pub struct StorePlace {
-    /// A running server.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
-    pub url: String,
-    /// File with the token for it: of scope read to look, admin to merge.
-    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Instead of a server, the data directory itself, which no server may have open.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
+pub struct ConfiguredPlace {
+    #[command(flatten)]
+    pub store: StorePlace,
     /// With --data-dir: the config of its server, to say what goes next. This command drops nothing itself.
     #[arg(long, value_name = "FILE", requires = "data_dir")]
     pub config: Option<PathBuf>,
@@ -333,10 +345,10 @@ pub struct SonarStatus {
 
 #[derive(Debug, Args)]
 pub struct ServerPlace {
-    /// A running server.
+    /// A running server, with its path prefix if it has one.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
     pub url: String,
-    /// File with the token for it: of scope read to look, admin to sync.
+    /// File that holds a token for it: of scope read to ask and look, admin for everything else.
     #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }

@@ -24,7 +24,7 @@ pub fn backup(arguments: &Backup) -> Result<(), Failure> {
         _ => Failure::failed(format!("{shown} cannot be made: {cause}")),
     })?;
     let mut bar = Bar::new("backing up");
-    match &arguments.data_dir {
+    match &arguments.place.data_dir {
         Some(directory) => {
             let offline = Offline::open(directory, None).map_err(|error| Failure::failed(format!("{error:#}")))?;
             let written = offline.store.snapshot().map_err(BackupError::from);
@@ -33,7 +33,7 @@ pub fn backup(arguments: &Backup) -> Result<(), Failure> {
             written.map_err(|error| failed(path, &error))?;
         }
         None => {
-            let server = Client::new(&arguments.url, arguments.token_file.as_deref())?;
+            let server = Client::of(&arguments.place.server)?;
             server.download("admin/backup", &mut file, &mut |done, total| {
                 bar.show(done, total);
             })?;

@@ -1,6 +1,6 @@
 //! A running server, asked over HTTP.
 
-use super::dispatch::Failure;
+use super::{arguments::ServerPlace, dispatch::Failure};
 use crate::scrape::{Tls, tls_config};
 use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
@@ -30,6 +30,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// The server of a place.
+    pub fn of(place: &ServerPlace) -> Result<Client, Failure> {
+        Client::new(&place.url, place.token_file.as_deref())
+    }
+
     /// `url` with the path that the server is below; `token_file` holds a token and nothing else.
     pub fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
         let parsed = Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
@@ -70,12 +75,21 @@ impl Client {
         self.data(request.body(body.to_string()))
     }
 
-    /// The answer of `/api/v1/<path>` to a form; errors of the API too, whatever their status.
-    pub fn ask(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
+    /// The `data` of a POST of a form to `/api/v1/<path>`.
+    pub fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.data(self.form(path, fields)?)
+    }
+
+    fn form(&self, path: &str, fields: &[(&str, &str)]) -> Result<RequestBuilder, Failure> {
         let mut form = Url::parse("http://form").map_err(|cause| Failure::failed(cause.to_string()))?;
         form.query_pairs_mut().extend_pairs(fields);
         let request = self.http.post(self.place(path)?).header("Content-Type", "application/x-www-form-urlencoded");
-        let (status, body) = self.send(request.body(form.query().unwrap_or_default().to_owned()))?;
+        Ok(request.body(form.query().unwrap_or_default().to_owned()))
+    }
+
+    /// The answer of `/api/v1/<path>` to a form; errors of the API too, whatever their status.
+    pub fn ask(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
+        let (status, body) = self.send(self.form(path, fields)?)?;
         serde_json::from_slice(&body).map_err(|_| {
             Failure::failed(format!(
                 "{} answers {status} and no JSON: is it a Prometheus-compatible server, and the path before /api/v1 \
@@ -171,6 +185,12 @@ impl Client {
         };
         Failure::failed(format!("{} answers {status}: {said}{hint}", self.shown()))
     }
+}
+
+/// What a server's answer says.
+pub fn read<T: serde::de::DeserializeOwned>(data: Value) -> Result<T, Failure> {
+    serde_json::from_value(data)
+        .map_err(|cause| Failure::failed(format!("the server is of another version than this command: {cause}")))
 }
 
 /// The outermost repeats the address, the innermost says what happened.

@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{Arguments, Command, ConfigCommand, TokenCommand},
-    backup, config, mailbox, query, restore, sonar, storage, token, up,
+    backup, config, delete, mailbox, query, restore, sonar, storage, token, up,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -34,6 +34,7 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Show(file)) => config::show(file),
         Command::Query(arguments) => query::query(&arguments),
         Command::Storage(arguments) => storage::storage(arguments),
+        Command::Delete(arguments) => delete::delete(&arguments),
         Command::Sonar(command) => sonar::sonar(&command),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Mailbox(arguments) => mailbox::mailbox(&arguments),

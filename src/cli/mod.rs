@@ -1,8 +1,8 @@
 //! The command line: one file a subcommand.
 //!
 //! 1. [`arguments`] is what may be written, with its help.
-//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`backup`], [`restore`] or
-//!    [`mailbox`] and turns what goes
+//! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`delete`], [`backup`],
+//!    [`restore`] or [`mailbox`] and turns what goes
 //!    wrong into a text and an exit code.
 //! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
 
@@ -10,6 +10,7 @@ mod arguments;
 mod backup;
 mod client;
 mod config;
+mod delete;
 mod dispatch;
 mod mailbox;
 mod query;

@@ -1,10 +1,10 @@
 //! `observatory sonar sync` and `observatory sonar status`: of a running server.
 
 use super::{
-    arguments::{ServerPlace, SonarCommand, SonarStatus, SonarSync},
-    client::Client,
+    arguments::{SonarCommand, SonarStatus, SonarSync},
+    client::{Client, read},
     dispatch::Failure,
-    storage::{follow, print, read},
+    storage::{follow, print},
 };
 use crate::jobs::JobState;
 use serde_json::Value;
@@ -21,12 +21,8 @@ pub fn sonar(command: &SonarCommand) -> Result<(), Failure> {
     }
 }
 
-fn client(place: &ServerPlace) -> Result<Client, Failure> {
-    Client::new(&place.url, place.token_file.as_deref())
-}
-
 fn sync(arguments: &SonarSync) -> Result<(), Failure> {
-    let client = client(&arguments.place)?;
+    let client = Client::of(&arguments.place)?;
     let fields = [("since", &arguments.since), ("project", &arguments.project)];
     let fields: Vec<(&str, &str)> =
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
@@ -43,7 +39,7 @@ fn sync(arguments: &SonarSync) -> Result<(), Failure> {
 }
 
 fn status(arguments: &SonarStatus) -> Result<(), Failure> {
-    let client = client(&arguments.place)?;
+    let client = Client::of(&arguments.place)?;
     let status = client.get("sonar/status")?;
     let projects = client.get("sonar/projects")?;
     if arguments.json {

@@ -1,8 +1,8 @@
 //! `observatory storage` and `observatory storage compact`: of a running server, or of a data directory without one.
 
 use super::{
-    arguments::{Storage, StorageCommand, StorePlace},
-    client::Client,
+    arguments::{ConfiguredPlace, Storage, StorageCommand},
+    client::{Client, read},
     config::refused_failure,
     dispatch::Failure,
     storage_table,
@@ -14,7 +14,6 @@ use crate::{
     stdx::size::format_bytes,
     store::{StorageReport, Upkeep, tsdb::block::Progress},
 };
-use serde_json::Value;
 use std::{
     io::{IsTerminal, Write},
     path::Path,
@@ -28,9 +27,9 @@ const BAR_WIDTH: u64 = 30;
 /// Reports on the store, or compacts it.
 pub fn storage(arguments: Storage) -> Result<(), Failure> {
     match arguments.command {
-        Some(StorageCommand::Compact(place)) => match &place.data_dir {
+        Some(StorageCommand::Compact(place)) => match &place.store.data_dir {
             Some(data) => compact_offline(data, &place),
-            None => compact_server(&client(&place)?),
+            None => compact_server(&Client::of(&place.store.server)?),
         },
         None => {
             let report = report(&arguments.place, arguments.top)?;
@@ -51,27 +50,17 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn client(place: &StorePlace) -> Result<Client, Failure> {
-    Client::new(&place.url, place.token_file.as_deref())
-}
-
-fn report(place: &StorePlace, top: usize) -> Result<StorageReport, Failure> {
-    match &place.data_dir {
+fn report(place: &ConfiguredPlace, top: usize) -> Result<StorageReport, Failure> {
+    match &place.store.data_dir {
         Some(data) => open(data, place)?.store.storage(top).map_err(|error| Failure::failed(error.to_string())),
         None => {
-            let data = client(place)?.get(&format!("status/storage?limit={top}"))?;
+            let data = Client::of(&place.store.server)?.get(&format!("status/storage?limit={top}"))?;
             read(data)
         }
     }
 }
 
-/// The data of an answer as what it is.
-pub fn read<T: serde::de::DeserializeOwned>(data: Value) -> Result<T, Failure> {
-    serde_json::from_value(data)
-        .map_err(|cause| Failure::failed(format!("the server is of another version than this command: {cause}")))
-}
-
-fn open(data: &Path, place: &StorePlace) -> Result<Offline, Failure> {
+fn open(data: &Path, place: &ConfiguredPlace) -> Result<Offline, Failure> {
     let config = place.config.as_ref().map(|file| load(file).map_err(|refused| refused_failure(&refused)));
     let config = config.transpose()?.map(|loaded| loaded.config);
     Offline::open(data, config.as_ref()).map_err(|error| Failure::failed(format!("{error:#}")))
@@ -101,7 +90,7 @@ pub fn follow(client: &Client, mut job: Job) -> Result<Job, Failure> {
     Ok(job)
 }
 
-fn compact_offline(data: &Path, place: &StorePlace) -> Result<(), Failure> {
+fn compact_offline(data: &Path, place: &ConfiguredPlace) -> Result<(), Failure> {
     let offline = open(data, place)?;
     let progress = Arc::new(Progress::default());
     let mut bar = Bar::new();

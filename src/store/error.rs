@@ -47,6 +47,13 @@ pub enum StoreError {
         format_bytes(*free_bytes)
     )]
     NoRoom { needed_bytes: u64, free_bytes: u64 },
+    #[error(
+        "{limit} deletions are still on disk, which is as many as are kept: have their blocks written again \
+         (`observatory storage compact`, or POST /api/v1/admin/tsdb/clean_tombstones), then delete again"
+    )]
+    TombstoneLimit { limit: usize },
+    #[error("a deletion of {count} {what} is above the limit of {limit}; delete in several requests")]
+    DeletionTooLarge { count: usize, limit: usize, what: &'static str },
     #[error("the store is stopping")]
     Stopped,
     #[error("{0}")]

@@ -2,14 +2,15 @@
 //! compared with, and what tests of other rooms run on.
 
 use super::{
-    Appendable, Compacted, Conflict, Hints, LabelCount, Outcome, Queryable, Refusal, RefusalReason, RunChange,
-    SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree, Upkeep, WriteBatch,
+    Appendable, Compacted, Conflict, DeletePlan, Deletion, Hints, LabelCount, Outcome, Queryable, Refusal,
+    RefusalReason, RunChange, SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree,
+    Upkeep, WriteBatch,
     backup::{Snapshot, SnapshotSource},
     tsdb::block::Progress,
 };
 use crate::{
     model::{Histogram, HistogramSample, Labels, METRIC_NAME, Matcher, STALE_NAN, Samples, TimeRange, Timestamp},
-    stdx::clock::Clock,
+    stdx::{cancel::Cancel, clock::Clock},
 };
 use parking_lot::RwLock;
 use std::{
@@ -39,12 +40,14 @@ struct Series {
 }
 
 /// A run as the trait defines it; `last` is inclusive, `None` while open.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Run {
     value: f64,
     first: Timestamp,
     step_ms: i64,
     last: Option<Timestamp>,
+    /// Points that were deleted.
+    holes: Vec<TimeRange>,
 }
 
 impl Memory {
@@ -67,7 +70,7 @@ impl Series {
                 if self.floats.get(&first).is_some_and(|v| v.to_bits() == STALE_NAN.to_bits()) {
                     self.floats.remove(&first);
                 }
-                self.runs.push(Run { value, first, step_ms, last: None });
+                self.runs.push(Run { value, first, step_ms, last: None, holes: Vec::new() });
             }
             RunChange::Close { at, .. } => {
                 if let Some(run) = open {
@@ -77,8 +80,17 @@ impl Series {
             }
             RunChange::Whole { value, first, last, step_ms, .. } => {
                 let at = self.runs.partition_point(|run| run.first <= first);
-                self.runs.insert(at, Run { value, first, step_ms, last: Some(last) });
+                self.runs.insert(at, Run { value, first, step_ms, last: Some(last), holes: Vec::new() });
             }
+        }
+    }
+
+    /// Deletes what is there now: an open run goes on behind `now`.
+    fn delete(&mut self, range: TimeRange, now: Timestamp) {
+        self.floats.retain(|at, _| !range.contains(*at));
+        self.histograms.retain(|at, _| !range.contains(*at));
+        for run in &mut self.runs {
+            run.holes.extend(TimeRange::new(range.start(), range.end().min(run.last.unwrap_or(now))));
         }
     }
 
@@ -90,7 +102,9 @@ impl Series {
             let skipped = range.start().saturating_sub(run.first).max(0);
             let mut at = run.first.saturating_add((skipped + run.step_ms - 1) / run.step_ms * run.step_ms);
             while at <= last {
-                floats.insert(at, run.value);
+                if !run.holes.iter().any(|hole| hole.contains(at)) {
+                    floats.insert(at, run.value);
+                }
                 at += run.step_ms;
             }
         }
@@ -256,6 +270,34 @@ impl Upkeep for Memory {
     }
 
     fn compact(&self, _progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
+        Ok(Compacted::default())
+    }
+
+    fn delete(&self, deletion: &Deletion) -> Result<(), StoreError> {
+        deletion.check()?;
+        let now = self.clock.now_ms();
+        let mut inner = self.inner.write();
+        let meant = inner.series.iter_mut().filter(|series| deletion.passes(&series.labels));
+        meant.for_each(|series| series.delete(deletion.range, now));
+        Ok(())
+    }
+
+    fn plan_delete(&self, deletion: &Deletion, limit: usize, _cancel: &Cancel) -> Result<DeletePlan, StoreError> {
+        deletion.check()?;
+        let mut found = self.find(deletion.range, &[]);
+        found.retain(|(labels, _)| deletion.passes(labels));
+        let times = || found.iter().flat_map(|(_, samples)| &samples.timestamps).copied();
+        Ok(DeletePlan {
+            series: found.len() as u64,
+            samples: found.iter().map(|(_, samples)| samples.len() as u64).sum(),
+            oldest_ms: times().min(),
+            newest_ms: times().max(),
+            labels: found.iter().take(limit).map(|(labels, _)| labels.to_string()).collect(),
+            ..DeletePlan::default()
+        })
+    }
+
+    fn clean(&self, _progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         Ok(Compacted::default())
     }
 }

@@ -1,7 +1,10 @@
 //! The operator's side: what is stored where, what goes next, what is damaged, and merging on demand.
 
 use super::{LabelCount, StoreError, tsdb::block::Progress};
-use crate::model::Timestamp;
+use crate::{
+    model::{Labels, Matcher, TimeRange, Timestamp},
+    stdx::cancel::Cancel,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -14,6 +17,76 @@ pub trait Upkeep: Send + Sync {
     /// Writes what is in memory to blocks and merges whatever can be merged, and waits for it. `progress` tells how far
     /// it is, and can end it early: nothing is lost then, and the next call goes on.
     fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError>;
+
+    /// Deletes what was stored before the call: it is not found any more on return, and never again. What is written
+    /// later, of the same series and times too, is there. The bytes on disk go with the next merges.
+    fn delete(&self, deletion: &Deletion) -> Result<(), StoreError>;
+
+    /// What [`Upkeep::delete`] would take, with the labels of at most `limit` series. Changes nothing.
+    fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError>;
+
+    /// Writes every block again of which something was deleted, and waits for it. `progress` as of [`Upkeep::compact`].
+    fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError>;
+}
+
+/// Selectors of one deletion, and matchers of all of them: each block resolves each of them.
+const SELECTORS_MAX: usize = 64;
+const MATCHERS_MAX: usize = 512;
+/// Bytes of names and values of all matchers: they are kept until nothing of what they delete is on disk.
+const MATCHER_BYTES_MAX: usize = 64 << 10;
+
+/// The samples, runs and exemplars within `range` of the series that pass any of `selectors`. A selector without
+/// matchers is passed by all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletion {
+    pub selectors: Vec<Vec<Matcher>>,
+    pub range: TimeRange,
+}
+
+impl Deletion {
+    /// Whether a series is meant.
+    pub fn passes(&self, labels: &Labels) -> bool {
+        self.selectors.iter().any(|matchers| matchers.iter().all(|matcher| matcher.matches_labels(labels)))
+    }
+
+    /// Whether something of a series at a time is meant.
+    pub fn has(&self, labels: &Labels, at: Timestamp) -> bool {
+        self.range.contains(at) && self.passes(labels)
+    }
+
+    /// Fails where it is larger than one may be.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let matchers = || self.selectors.iter().flatten();
+        let bytes: usize = matchers().map(|matcher| matcher.name.len() + matcher.value.len()).sum();
+        let limits = [
+            (self.selectors.len(), SELECTORS_MAX, "selectors"),
+            (matchers().count(), MATCHERS_MAX, "matchers"),
+            (bytes, MATCHER_BYTES_MAX, "bytes of matchers"),
+        ];
+        let broken = limits.into_iter().find(|(count, limit, _)| count > limit);
+        broken.map_or(Ok(()), |(count, limit, what)| Err(StoreError::DeletionTooLarge { count, limit, what }))
+    }
+}
+
+/// What a deletion would take. The field names are part of the API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeletePlan {
+    pub series: u64,
+    /// Samples and histograms as they are stored: of two at one time in two places, both.
+    pub samples: u64,
+    /// Buckets that stand for samples, whole ones, of each resolution.
+    pub buckets: u64,
+    /// Stretches of a value that holds, as pushes leave them.
+    pub runs: u64,
+    /// Of the first and the last; `None` where nothing would go.
+    pub oldest_ms: Option<Timestamp>,
+    pub newest_ms: Option<Timestamp>,
+    /// About what they take, in blocks and in memory.
+    pub bytes: u64,
+    /// Files that would be written again by the next cleaning.
+    pub blocks: u64,
+    /// The first of the series, in their order, as selectors.
+    pub labels: Vec<String>,
 }
 
 /// What [`Upkeep::compact`] did.

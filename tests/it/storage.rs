@@ -176,3 +176,87 @@ fn retention_is_set_on_the_command_line_as_in_prometheus() {
     let (code, text) = cli(&["up", "--storage.tsdb.retention.size=much"]);
     assert!(code == Some(2) && text.contains("a size such as 10GB"), "{text}");
 }
+
+fn count(server: &TestServer, selector: &str) -> Option<f64> {
+    server.value(&format!("sum(count_over_time({selector}[2d]))"))
+}
+
+#[test]
+fn series_are_deleted_as_prometheus_deletes_them() {
+    let path = "/api/v1/admin/tsdb/delete_series";
+    let off = TestServer::start();
+    for disabled in [path, "/api/v1/admin/tsdb/clean_tombstones"] {
+        let refused = off.send("POST", &format!("{disabled}?match[]=up"), &[], b"");
+        assert_eq!(refused.api_error(500, "unavailable"), "admin APIs disabled");
+    }
+    let arguments = vec!["--web.enable-admin-api".to_owned()];
+    let mut server = TestServer::with(Options { arguments, ..Options::default() });
+    fill(&server);
+    assert_eq!(count(&server, "stored"), Some(3600.0));
+    assert_eq!(server.get(&format!("{path}?match[]=stored")).status, 405, "never by GET");
+    let missing = server.send("POST", path, &[], b"");
+    assert_eq!(missing.api_error(400, "bad_data"), "no match[] parameter provided");
+    let wrong = server.form(path, &[("match[]", "stored{")]);
+    assert!(wrong.api_error(400, "bad_data").starts_with("invalid parameter \"match[]\": 1:"), "{wrong}");
+    let wrong = server.form(path, &[("match[]", "stored"), ("start", "soon")]);
+    assert!(wrong.api_error(400, "bad_data").contains("invalid parameter \"start\""), "{wrong}");
+    let many: Vec<(&str, &str)> = vec![("match[]", "stored"); 65];
+    assert!(server.form(path, &many).api_error(400, "bad_data").contains("the limit of 64"));
+    // Nothing yet, and nothing where the end is before the start.
+    assert_eq!(server.form(path, &[("match[]", "stored"), ("start", "2"), ("end", "1")]).status, 204);
+    assert_eq!(count(&server, "stored"), Some(3600.0));
+    // One window of three for two selectors, one of them in the URL; by PUT with a form.
+    let begin = now_ms() - 30 * 3_600_000;
+    let edge = ((begin + 3_600_000) as f64 / 1000.0).to_string();
+    let form = format!("match[]=stored%7Bn%3D%221%22%7D&end={edge}");
+    let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+    let deleted = server.send("PUT", &format!("{path}?match[]=stored%7Bn%3D%222%22%7D"), &kind, form.as_bytes());
+    assert_eq!((deleted.status, deleted.text().as_str()), (204, ""));
+    assert_eq!(count(&server, "stored"), Some(3480.0));
+    assert_eq!(count(&server, "stored{n=\"1\"}"), Some(120.0));
+    // The same moment again is there, also after everything was merged and opened again.
+    let again: Vec<(i64, f64)> = vec![(begin + 1, 5.0)];
+    let written = server.write(&wire::write_request(&[Series::new("stored", &[("job", "it"), ("n", "1")], &again)]));
+    assert_eq!(written.status, 204, "{written}");
+    assert_eq!(server.send("POST", "/api/v1/admin/tsdb/clean_tombstones", &[], b"").status, 204);
+    assert_eq!(count(&server, "stored{n=\"1\"}"), Some(121.0));
+    assert_eq!(server.form(path, &[("match[]", "stored"), ("match[]", "{job=\"nobody\"}")]).status, 204);
+    assert_eq!(count(&server, "stored"), None);
+    server.kill();
+    let server = server.start_again();
+    assert_eq!(count(&server, "stored"), None);
+    assert_eq!(server.form(path, &[("match[]", "{}")]).status, 204, "everything may be meant, as in Prometheus");
+}
+
+#[test]
+fn the_command_says_what_would_go_and_deletes_it() {
+    let mut server = TestServer::start();
+    fill(&server);
+    let url = server.url().to_owned();
+    let (code, text) = cli(&["delete", "stored{n=\"1\"}", "stored{n=~\"1|2\"}", "--url", &url, "--dry-run"]);
+    assert_eq!(code, Some(0), "{text}");
+    for expected in ["stored{job=\"it\", n=\"1\"}", "2 series: 360 samples, from 20"] {
+        assert!(text.contains(expected), "`{expected}` is missing in\n{text}");
+    }
+    assert_eq!(count(&server, "stored"), Some(3600.0), "nothing was changed");
+    let plan = server.form("/api/v1/admin/storage/delete_plan", &[("match[]", "stored"), ("limit", "1")]).data();
+    assert_eq!((&plan["series"], &plan["samples"]), (&20.into(), &3600.into()), "{plan}");
+    assert_eq!(plan["labels"].as_array().map(Vec::len), Some(1));
+    let (code, text) = cli(&["delete", "stored{n=\"1\"}", "--url", &url]);
+    assert!(code == Some(2) && text.contains("--yes"), "nobody is there to ask: {text}");
+    let (code, text) = cli(&["delete", "stored{n=\"1\"}", "--url", &url, "--yes"]);
+    assert!(code == Some(0) && text.contains("Deleted."), "{text}");
+    assert_eq!(count(&server, "stored"), Some(3420.0));
+    let (code, text) = cli(&["delete", "stored{n=\"1\"}", "--url", &url, "--yes"]);
+    assert!(code == Some(0) && text.contains("Nothing passes"), "{text}");
+    let (code, text) = cli(&["delete", "stored{", "--url", &url]);
+    assert!(code == Some(2) && text.contains("stored{"), "{text}");
+    let (code, text) = cli(&["delete", "stored", "--from", "9", "--to", "5", "--url", &url]);
+    assert!(code == Some(2) && text.contains("--to is before"), "{text}");
+    server.terminate();
+    let data = server.data().to_str().unwrap().to_owned();
+    let (code, text) = cli(&["delete", "stored{n=~\"1.+\"}", "--data-dir", &data, "--yes"]);
+    assert!(code == Some(0) && text.contains("10 series"), "{text}");
+    let server = server.start_again();
+    assert_eq!(count(&server, "stored"), Some(1620.0));
+}

@@ -1,6 +1,7 @@
 //! Prometheus' API, version 1: one file for each family of endpoints.
 
 pub mod admin;
+pub mod deletion;
 pub mod events;
 pub mod explain;
 pub mod jobs;

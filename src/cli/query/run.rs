@@ -32,7 +32,7 @@ pub fn query(arguments: &Query) -> Result<(), Failure> {
     let format = arguments.format.unwrap_or(QueryFormat::Table);
     // For people: from what it was read. Other formats show what the server answers to anybody.
     let stats = matches!(format, QueryFormat::Table | QueryFormat::Chart);
-    let (json, outcome, reasons) = match &arguments.data_dir {
+    let (json, outcome, reasons) = match &arguments.place.data_dir {
         Some(directory) => {
             let disk = Disk::open(directory)?;
             let (json, outcome) = disk.ask(&arguments.expression, times, stats)?;
@@ -83,7 +83,7 @@ fn times(arguments: &Query) -> Result<Times, Failure> {
 }
 
 fn ask_server(arguments: &Query, times: Times, stats: bool) -> Result<(String, Outcome, Vec<String>), Failure> {
-    let server = Client::new(&arguments.url, arguments.token_file.as_deref())?;
+    let server = Client::of(&arguments.place.server)?;
     let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
     let (start, end) = (seconds(times.start_ms), seconds(times.end_ms));
     let step = seconds(times.step_ms.unwrap_or_default());
@@ -99,8 +99,9 @@ fn ask_server(arguments: &Query, times: Times, stats: bool) -> Result<(String, O
     if answer["status"] != "success" {
         return Err(refused(query, &answer));
     }
-    let outcome = Outcome::read(&answer)
-        .ok_or_else(|| Failure::failed(format!("{} gives an answer that is none of a query", arguments.url)))?;
+    let outcome = Outcome::read(&answer).ok_or_else(|| {
+        Failure::failed(format!("{} gives an answer that is none of a query", arguments.place.server.url))
+    })?;
     let reasons = if outcome.is_empty() && arguments.format != Some(QueryFormat::Json) {
         // Another Prometheus-compatible server cannot tell.
         server.ask("explain", &fields).map_or_else(|_| vec![], |explained| messages(&explained))

@@ -127,7 +127,7 @@ fn failed(part: &str) -> impl FnOnce(io::Error) -> BackupError {
 
 /// Where a part goes, below the directory. Only our own names: a file of a stranger must not write elsewhere.
 fn file_of(name: &str) -> Result<PathBuf, BackupError> {
-    use part_name::{BLOCKS, CHECKPOINT, CHECKPOINT_COPY, CONFIG, EXEMPLARS, LOG, TIERS};
+    use part_name::{BLOCKS, CONFIG, LOG, REPLACED, TIERS};
     if name == CONFIG {
         return Ok(PathBuf::from(CONFIG_FILE));
     }
@@ -136,7 +136,7 @@ fn file_of(name: &str) -> Result<PathBuf, BackupError> {
             !stem.is_empty() && stem.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
         })
     };
-    let known = [CHECKPOINT, CHECKPOINT_COPY, EXEMPLARS].contains(&name)
+    let known = REPLACED.contains(&name)
         || name.strip_prefix(LOG).is_some_and(|file| is_name(file, ".log"))
         || name.strip_prefix(BLOCKS).is_some_and(|file| is_name(file, ".block"))
         || name.strip_prefix(TIERS).and_then(|rest| rest.split_once('/')).is_some_and(|(resolution, file)| {

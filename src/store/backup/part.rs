@@ -12,9 +12,8 @@ use std::{
 /// How parts are named. Those that end in a slash are followed by the name of a file.
 pub mod part_name {
     pub const STATE: &str = "state";
-    pub const CHECKPOINT: &str = "checkpoint";
-    pub const CHECKPOINT_COPY: &str = "checkpoint.copy";
-    pub const EXEMPLARS: &str = "exemplars";
+    /// Small files that the store replaces as a whole. One that is not there is no part.
+    pub const REPLACED: [&str; 5] = ["checkpoint", "checkpoint.copy", "exemplars", "tombstones", "tombstones.copy"];
     pub const CONFIG: &str = "config";
     pub const LOG: &str = "log/";
     pub const BLOCKS: &str = "blocks/";

@@ -46,7 +46,7 @@ impl Shared {
             return Err(StoreError::Damaged("the log failed while the backup began; try again".to_owned()));
         }
         let mut parts = vec![Part::of_bytes(part_name::STATE, state.encode())];
-        for name in [part_name::CHECKPOINT, part_name::CHECKPOINT_COPY, part_name::EXEMPLARS] {
+        for name in part_name::REPLACED {
             parts.extend(self.small_file(name)?);
         }
         let held = self.log.files_before(end)?;

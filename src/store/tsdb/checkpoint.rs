@@ -7,13 +7,14 @@ use super::{
     codec::{push_run, take_run},
     log::Position,
     record::{push_series, take_series},
+    replace::replace,
     run::Run,
 };
 use crate::{
     model::{Labels, Timestamp},
     stdx::{
         bytes::{push_varint, push_varint_signed, take_array, take_varint, take_varint_signed},
-        vfs::{OpenMode, Vfs},
+        vfs::Vfs,
     },
     store::{SeriesId, StoreError},
 };
@@ -92,23 +93,7 @@ impl Checkpoint {
     /// Replaces both copies, one after the other, so that one is whole at any moment.
     pub fn save(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
         let bytes = self.encode();
-        let write = |name: &str| {
-            let temporary = directory.join(format!("{name}.tmp"));
-            let file = vfs.open(&temporary, OpenMode::Create)?;
-            file.set_len(0)?;
-            file.write_all_at(&bytes, 0)?;
-            file.sync_data()?;
-            vfs.rename(&temporary, &directory.join(name))?;
-            vfs.sync_dir(directory)
-        };
-        NAMES.iter().try_for_each(|name| {
-            let written = write(name);
-            if written.is_err() {
-                // What is left of it would only take space, which may be what is missing.
-                let _ = vfs.remove(&directory.join(format!("{name}.tmp")));
-            }
-            written.map_err(StoreError::io("writing the checkpoint"))
-        })
+        NAMES.iter().try_for_each(|name| replace(vfs, directory, name, &bytes, "writing the checkpoint"))
     }
 
     /// The newest whole copy; an empty checkpoint where there is none. The flag says that a copy was there but damaged.

@@ -98,33 +98,37 @@ fn take_floats(input: &mut &[u8]) -> Option<Vec<f64>> {
     (0..count).map(|_| take_array(input).map(f64::from_le_bytes)).collect()
 }
 
+/// Beside the end of a run: when it began stands there too, as its first points were cut away.
+const BEGAN: u8 = 1 << 2;
+
 pub fn push_run(out: &mut Vec<u8>, run: &Run) {
     out.extend_from_slice(&run.value.to_le_bytes());
     push_varint_signed(out, run.first);
     push_varint_signed(out, run.step_ms);
-    match run.end {
-        RunEnd::Open => out.push(0),
-        RunEnd::Last(at) => {
-            out.push(1);
-            push_varint_signed(out, at);
-        }
-        RunEnd::StaleAt(at) => {
-            out.push(2);
-            push_varint_signed(out, at);
-        }
-    }
+    let (end, at) = match run.end {
+        RunEnd::Open => (0, None),
+        RunEnd::Last(at) => (1, Some(at)),
+        RunEnd::StaleAt(at) => (2, Some(at)),
+        RunEnd::Continued(at) => (3, Some(at)),
+    };
+    let began = (run.began != run.first).then_some(run.began);
+    out.push(end | if began.is_some() { BEGAN } else { 0 });
+    began.into_iter().chain(at).for_each(|time| push_varint_signed(out, time));
 }
 
 pub fn take_run(input: &mut &[u8]) -> Option<Run> {
     let value = f64::from_le_bytes(take_array(input)?);
     let (first, step_ms) = (take_varint_signed(input)?, take_varint_signed(input)?);
-    let end = match take_array::<1>(input)?[0] {
+    let [tag] = take_array(input)?;
+    let began = if tag & BEGAN != 0 { take_varint_signed(input)? } else { first };
+    let end = match tag & !BEGAN {
         0 => RunEnd::Open,
         1 => RunEnd::Last(take_varint_signed(input)?),
         2 => RunEnd::StaleAt(take_varint_signed(input)?),
+        3 => RunEnd::Continued(take_varint_signed(input)?),
         _ => return None,
     };
-    (step_ms > 0).then_some(Run { value, first, step_ms, end })
+    (step_ms > 0).then_some(Run { value, first, began, step_ms, end })
 }
 
 #[cfg(test)]

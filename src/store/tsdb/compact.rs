@@ -5,7 +5,7 @@
 //! [`tiers`](super::tiering) lack is built when no merge is due.
 
 use super::{
-    block::{Block, MergeTarget, Progress, merge_blocks},
+    block::{Block, Cuts, MergeTarget, Progress, merge_blocks},
     engine::{Shared, Tsdb},
     options::WINDOW_MS,
     ticker::Ticker,
@@ -43,6 +43,12 @@ const LATE_WAIT_MS: i64 = 6 * 3_600_000;
 const CROWDED_WAIT_MS: i64 = 3_600_000;
 /// A merge is worth it at once where what is added is at least this part of what is written again.
 const GROWTH_PART: u64 = 4;
+/// A block is written again for what was deleted of it where that is at least this part, ...
+const CUT_PART: u64 = 20;
+/// ... or so many deletions, which each reader asks.
+const CUTS_MAX: usize = 32;
+/// It waits so long for more: whoever deletes often deletes of the same blocks.
+const CLEAN_WAIT_MS: i64 = 3_600_000;
 
 /// What compaction did since the start, and what it is doing.
 #[derive(Default)]
@@ -74,14 +80,14 @@ impl Compaction {
 }
 
 /// Blocks that shall become one.
-struct Task {
+pub(super) struct Task {
     target: MergeTarget,
     blocks: Vec<Arc<Block>>,
 }
 
 impl Task {
     /// About what the result can take at most.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.blocks.iter().map(|block| block.file_bytes()).sum()
     }
 }
@@ -120,8 +126,8 @@ impl Failed {
 
 impl Tsdb {
     /// Seals all windows, drops what is past retention, merges whatever can be merged, due or not, builds what tiers lack
-    /// of what is over, and waits for it. `progress` tells how far it is and can end it early; nothing is lost then, and
-    /// the next call goes on.
+    /// of what is over, writes the rest again of which something was deleted, and waits for it. `progress` tells how far
+    /// it is and can end it early; nothing is lost then, and the next call goes on.
     pub fn compact(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError> {
         let shared = &*self.shared;
         shared.seal_where(|_| true)?;
@@ -142,6 +148,8 @@ impl Tsdb {
             shared.check_room(build.bytes())?;
             done.tiers += u64::from(shared.build(&build, progress)?);
         }
+        let cleaned = shared.clean(progress)?;
+        (done.merges, done.tiers) = (done.merges + cleaned.merges, done.tiers + cleaned.tiers);
         // What tiers have now.
         shared.drop_expired(shared.now_ms());
         done.bytes_after = bytes();
@@ -204,7 +212,11 @@ impl Shared {
     fn due_work(&self, failed: &Failed) -> Option<Work> {
         // Merges first: what is built of few large blocks is built once.
         let merge = self.due_task(&failed.merges).map(Work::Merge);
-        merge.or_else(|| self.due_build(&failed.builds, false).map(Work::Build))
+        let build = merge.or_else(|| self.due_build(&failed.builds, false).map(Work::Build));
+        build.or_else(|| {
+            let clean = self.cleaning_build(false, |block, cuts| self.is_worth_cleaning(block, cuts));
+            clean.filter(|build| !failed.builds.contains(&build.target)).map(Work::Build)
+        })
     }
 
     fn work(&self, work: &Work, progress: &Arc<Progress>) -> Result<bool, StoreError> {
@@ -223,7 +235,7 @@ impl Shared {
     }
 
     /// Writes one block for several and puts it in their place; `false` where it was cancelled.
-    fn merge(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
+    pub fn merge(&self, task: &Task, progress: &Arc<Progress>) -> Result<bool, StoreError> {
         self.in_turn(progress, || self.merge_now(task, progress))
     }
 
@@ -235,6 +247,7 @@ impl Shared {
         work: impl FnOnce() -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         let _turn = self.compaction.turn.lock();
+        self.settle_tombstones()?;
         *self.compaction.running.lock() = Some(progress.clone());
         // Asked when it can be seen running: who stops either finds it there or has said so before.
         let done = if self.compaction.stopping.load(Ordering::SeqCst) { Ok(false) } else { work() };
@@ -254,23 +267,21 @@ impl Shared {
         }
         let vfs = &self.options.vfs;
         let path = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress)?;
-        if path.is_none() && progress.cancelled.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let block = path.map(|path| Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms()));
-        let block = block.transpose()?.map(Arc::new);
-        let bytes = block.as_ref().map_or(0, |block| block.file_bytes());
-        self.compaction.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        let Some(path) = path else { return Ok(false) };
+        let block = Arc::new(Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms())?);
+        // Here and not under the lock: it may take a while.
+        let tombstones = self.places.read().tombstones.clone();
+        block.cut(block.cuts_by(&tombstones));
+        self.compaction.bytes_written.fetch_add(block.file_bytes(), Ordering::Relaxed);
         self.compaction.merges.fetch_add(1, Ordering::Relaxed);
         let mut places = self.places.write();
-        places.files.retain(|file| {
-            let is_source = task.blocks.iter().any(|source| Arc::ptr_eq(source, file));
-            if is_source {
-                file.dropped.store(true, Ordering::Release);
-            }
-            !is_source
-        });
-        places.files.extend(block);
+        places.files.retain(|file| !task.blocks.iter().any(|source| Arc::ptr_eq(source, file)));
+        places.add(block);
+        drop(places);
+        task.blocks.iter().for_each(|source| source.dropped.store(true, Ordering::Release));
+        if let Err(error) = self.forget_tombstones() {
+            tracing::warn!(%error, "Tombstones that nothing needs any more could not be forgotten; it is tried again.");
+        }
         Ok(true)
     }
 
@@ -339,7 +350,25 @@ impl Shared {
                 }
             }
         }
-        None
+        let is_worth = |block: &Block, cuts: &Cuts| self.is_worth_cleaning(block, cuts);
+        let cleaning = self.cleaning(is_worth).map(|(_, task)| task);
+        cleaning.filter(|task| !failed.contains(&task.target))
+    }
+
+    /// Whether so much was deleted of a block that it is written again for that.
+    fn is_worth_cleaning(&self, block: &Block, cuts: &Cuts) -> bool {
+        let waited = self.options.clock.elapsed_ms() - block.opened_ms >= CLEAN_WAIT_MS;
+        waited && !cuts.is_empty() && (cuts.bytes >= block.file_bytes() / CUT_PART || cuts.count() >= CUTS_MAX)
+    }
+
+    /// The merge that takes a block and all that it has to be merged with: what lies in the largest of `files` that has
+    /// its time. `None` while a window of that waits to be written.
+    pub fn task_with(&self, block: &Block, files: &[Arc<Block>]) -> Option<Task> {
+        let has_its_time = |file: &&Arc<Block>| (file.footer.start..file.footer.end()).contains(&block.footer.start);
+        let largest = files.iter().filter(has_its_time).max_by_key(|file| file.footer.span_ms)?;
+        let target = MergeTarget { start: largest.footer.start, span_ms: largest.footer.span_ms };
+        let blocks = self.by_stretch(target.span_ms).remove(&target.start)?;
+        Some(Task { target, blocks })
     }
 
     fn is_worth_it(&self, blocks: &[Arc<Block>]) -> bool {

@@ -12,6 +12,7 @@ use super::{
     retention::Disk,
     state::State,
     ticker::Ticker,
+    tombstones::Tombstones,
 };
 use crate::{
     model::{Exemplar, Labels, Timestamp},
@@ -48,6 +49,13 @@ pub(super) struct Shared {
     pub damaged: Arc<Damaged>,
     /// Held while windows are sealed or a checkpoint is written: the outermost lock.
     pub upkeep: Mutex<()>,
+    /// Held for reading from before an append is applied until it is encoded; for writing by who needs a position of the
+    /// log that all that is applied lies before, and nothing that will be.
+    pub appends: RwLock<()>,
+    /// The file of tombstones may have one that is not in force.
+    pub unsettled: AtomicBool,
+    /// Series that the next sweep looks at: they may have nothing in memory any more.
+    pub forgettable: Mutex<Vec<SeriesId>>,
     /// Windows cannot be sealed and memory is full of them: nothing more is taken until they can.
     pub memory_full: AtomicBool,
     pub appended: AtomicU64,
@@ -89,6 +97,8 @@ pub(super) struct Places {
     /// By tier the windows in which nothing was found that belongs into it: there is no file to say so.
     pub barren: Vec<BTreeSet<(Timestamp, Position)>>,
     pub sealing: Vec<FrozenWindow>,
+    /// In force for all files.
+    pub tombstones: Tombstones,
 }
 
 impl Places {
@@ -299,6 +309,7 @@ impl Appendable for Tsdb {
             return Err(StoreError::Unsealed);
         }
         shared.disk.check()?;
+        let _applied_and_encoded = shared.appends.read();
         let now_ms = shared.now_ms();
         let moment = Moment { now_ms, oldest: shared.oldest_taken(now_ms), position: shared.log.end() };
         let mut refused = Vec::new();

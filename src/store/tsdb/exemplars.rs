@@ -6,18 +6,19 @@
 use super::{
     log::Position,
     record::{push_series, take_series},
+    replace::replace,
 };
 use crate::{
-    model::{Exemplar, Labels, Matcher, TimeRange},
+    model::{Exemplar, Labels, Matcher, TimeRange, Timestamp},
     stdx::{
         bytes::{push_slice, push_varint, push_varint_signed, take_array, take_slice, take_varint, take_varint_signed},
-        vfs::{OpenMode, Vfs},
+        vfs::Vfs,
     },
-    store::{SeriesId, StoreError},
+    store::{Deletion, SeriesId, StoreError},
 };
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::Path,
 };
 
@@ -84,6 +85,36 @@ impl Exemplars {
         true
     }
 
+    /// Whether there is one that a deletion takes.
+    pub fn has_any(&self, deletion: &Deletion) -> bool {
+        let held = self.held.lock();
+        let meant = |series: &&Labels| deletion.passes(series);
+        let series: HashSet<&Labels> = held.series.keys().filter(meant).collect();
+        let is_of = |(labels, exemplar): &(Labels, Exemplar)| {
+            deletion.range.contains(exemplar.timestamp) && series.contains(labels)
+        };
+        !series.is_empty() && held.ring.iter().any(is_of)
+    }
+
+    /// Removes those that `is_deleted` says yes to. The next of their series has to follow the newest that is left.
+    pub fn remove(&self, is_deleted: impl Fn(&Labels, Timestamp) -> bool) {
+        let mut held = self.held.lock();
+        let count = held.ring.len();
+        held.ring.retain(|(series, exemplar)| !is_deleted(series, exemplar.timestamp));
+        if held.ring.len() == count {
+            return;
+        }
+        let Held { ring, series, changed } = &mut *held;
+        *changed = true;
+        series.clear();
+        for (labels, exemplar) in ring {
+            let fresh = || Series { count: 0, newest: exemplar.clone() };
+            let known = series.entry(labels.clone()).or_insert_with(fresh);
+            known.count += 1;
+            known.newest = exemplar.clone();
+        }
+    }
+
     /// Those within `range` of the series that pass any of `selectors`, by series in the order of labels.
     pub fn select(&self, range: TimeRange, selectors: &[Vec<Matcher>]) -> Vec<(Labels, Vec<Exemplar>)> {
         let held = self.held.lock();
@@ -121,20 +152,7 @@ impl Exemplars {
         }
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
-        let (path, temporary) = (directory.join(NAME), directory.join("exemplars.tmp"));
-        let write = || {
-            let file = vfs.open(&temporary, OpenMode::Create)?;
-            file.set_len(0)?;
-            file.write_all_at(&bytes, 0)?;
-            file.sync_data()?;
-            vfs.rename(&temporary, &path)?;
-            vfs.sync_dir(directory)
-        };
-        write().map_err(|error| {
-            self.held.lock().changed = true;
-            let _ = vfs.remove(&temporary);
-            StoreError::io("writing the exemplars")(error)
-        })
+        replace(vfs, directory, NAME, &bytes, "writing the exemplars").inspect_err(|_| self.held.lock().changed = true)
     }
 
     /// Takes over what the file has, and gives the position that records of the log must have to be newer; `None` where

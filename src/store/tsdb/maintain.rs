@@ -96,7 +96,9 @@ impl Keeper {
         if self.ticks.is_multiple_of(SERIES_TICKS) {
             self.forgettable = self.shared.all_series();
         }
+        self.forgettable.append(&mut self.shared.forgettable.lock());
         self.forgettable = self.shared.forget(&self.forgettable);
+        report(self.shared.forget_tombstones(), "Tombstones that nothing needs any more could not be forgotten.");
     }
 }
 
@@ -200,14 +202,14 @@ impl Shared {
         Ok(series)
     }
 
-    fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
+    pub fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
         let labels_of = |id| self.head.catalog.read().labels(id).cloned();
         let vfs = &self.options.vfs;
         let path = seal_window(&**vfs, &self.blocks_directory(), frozen, labels_of)?;
         let opened_ms = self.options.clock.elapsed_ms();
         let file = path.map(|path| Block::open(vfs, &path, &self.damaged, opened_ms)).transpose()?;
         let mut places = self.places.write();
-        places.files.extend(file.map(Arc::new));
+        file.into_iter().for_each(|file| places.add(Arc::new(file)));
         places.sealing.retain(|other| !other.is_same(frozen));
         drop(places);
         let partitions = frozen.partitions.iter();
@@ -264,6 +266,12 @@ impl Shared {
     /// Writes down what only memory knows, then gives up the log segments that nobody needs.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let _turn = self.upkeep.lock();
+        self.checkpoint_in_turn(self.log.end())
+    }
+
+    /// The same for who holds the turn of upkeep. The file of exemplars will say that it has those before
+    /// `exemplars_through`.
+    pub fn checkpoint_in_turn(&self, exemplars_through: Position) -> Result<(), StoreError> {
         let needed = self.needed_from(&self.places.read());
         let (runs_through, mut runs) = {
             let open = self.head.open_runs();
@@ -286,7 +294,7 @@ impl Shared {
         let synced_through = self.log.synced_end();
         let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed, synced_through };
         // Before the checkpoint: where there is one, there are exemplars beside it.
-        self.exemplars.save(&*self.options.vfs, &self.options.directory, self.log.end())?;
+        self.exemplars.save(&*self.options.vfs, &self.options.directory, exemplars_through)?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)

@@ -9,7 +9,8 @@
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
 //! 4. [`backup`] shows the store as it is at one position of the log, to be copied meanwhile.
-//! 5. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
+//! 5. [`delete`] writes a tombstone, which blocks cut out of what they give until a merge writes them without.
+//! 6. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
 //!
 //! Invariant: the log is the truth until a block, the checkpoint or `kv` holds the same durably; a record applied
 //! twice changes nothing.
@@ -21,6 +22,7 @@ mod by_labels;
 mod checkpoint;
 mod codec;
 mod compact;
+mod delete;
 mod engine;
 mod exemplars;
 pub mod head;
@@ -29,6 +31,7 @@ mod maintain;
 mod options;
 mod record;
 mod recover;
+mod replace;
 mod report;
 mod retention;
 mod run;
@@ -44,6 +47,8 @@ mod tests_damage;
 #[cfg(test)]
 mod tests_defects;
 #[cfg(test)]
+mod tests_delete;
+#[cfg(test)]
 mod tests_disk;
 #[cfg(test)]
 mod tests_faults;
@@ -58,6 +63,7 @@ mod tests_tiers_faults;
 mod ticker;
 pub mod tier;
 mod tiering;
+mod tombstones;
 mod version;
 
 pub use engine::Tsdb;

@@ -11,6 +11,7 @@ use super::{
     record, report,
     run::{Run, RunEnd},
     state::State,
+    tombstones::{self, DeletedRecords, Tombstones},
     version,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     stdx::vfs::Vfs,
     store::{SeriesId, StoreError, WriteBatch, kv, upkeep::Unserved},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::Path,
@@ -41,8 +42,6 @@ impl Tsdb {
     pub fn open_with(options: Options, kv: Box<dyn kv::Kv>) -> Result<Tsdb, StoreError> {
         let vfs = options.vfs.clone();
         version::check(&*vfs, &options.directory)?;
-        let blocks = options.directory.join("blocks");
-        vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
         let damaged = Arc::new(Damaged::default());
         let (checkpoint, damaged_copy) = Checkpoint::load(&*vfs, &options.directory);
         if damaged_copy {
@@ -50,14 +49,8 @@ impl Tsdb {
             tracing::warn!(path = %path.display(), "A copy of the checkpoint is damaged; the other copy or the log is used.");
             damaged.add(1);
         }
-        let FoundBlocks { files, mut named_max, mut unserved } = open_blocks(&options, &blocks, &damaged)?;
-        let mut places = Places { files, ..Places::default() };
-        for found in open_tiers(&options, &damaged)? {
-            places.tiers.push(found.files);
-            places.barren.push(BTreeSet::new());
-            named_max = named_max.max(found.named_max);
-            unserved.extend(found.unserved);
-        }
+        let (places, named_max, unserved) = open_places(&options, &damaged)?;
+        let deleted = DeletedRecords::new(places.tombstones.clone());
         damaged.add(count_missing(&options, &checkpoint, &places));
         let state = State::load(kv)?;
         let exemplars = Exemplars::new(options.exemplars_max);
@@ -67,6 +60,8 @@ impl Tsdb {
             damaged.add(1);
             Position::default()
         });
+        let newest_in_file = Position(exemplars_through.0.saturating_sub(1));
+        exemplars.remove(|series, at| deleted.has_exemplar(series, at, newest_in_file));
 
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let mut catalog = Catalog::new(options.series_max, seed);
@@ -76,9 +71,12 @@ impl Tsdb {
         let now_ms = options.clock.now_ms();
         let times = (now_ms, now_ms.saturating_sub(options.retention_ms));
         let mut replay = Replay::new(&head, (&state, &exemplars, exemplars_through), &places, checkpoint, times);
+        replay.deleted = deleted;
         // Should the log be gone, its positions must not begin again below what checkpoint and files have seen.
         let durable = [replay.runs_through, synced_through, state.durable_through(), exemplars_through];
-        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).max();
+        // What is appended from now on lies behind every tombstone.
+        let behind_tombstones = places.tombstones.position_max().map(|position| Position(position.0 + 1));
+        let seen = durable.into_iter().chain([replay.sealed_max(), named_max]).chain(behind_tombstones).max();
         let position_min = seen.unwrap_or_default();
         let log_options = LogOptions { position_min, kept_from, synced_through, ..options.log };
         let opened = log::open(vfs.clone(), &options.directory.join("log"), log_options)?;
@@ -101,6 +99,9 @@ impl Tsdb {
             exemplars,
             damaged,
             upkeep: Mutex::default(),
+            appends: RwLock::default(),
+            unsettled: AtomicBool::new(false),
+            forgettable: Mutex::default(),
             memory_full: AtomicBool::new(false),
             appended: AtomicU64::new(0),
             trusted,
@@ -112,6 +113,23 @@ impl Tsdb {
     }
 }
 
+/// Opens all files, without what was deleted of them. Gives also the highest position that any name speaks of, and the
+/// files that cannot be read.
+fn open_places(options: &Options, damaged: &Arc<Damaged>) -> Result<(Places, Position, Vec<Unserved>), StoreError> {
+    let blocks = options.directory.join("blocks");
+    options.vfs.create_dir_all(&blocks).map_err(StoreError::io("creating the data directory"))?;
+    let FoundBlocks { files, mut named_max, mut unserved } = open_blocks(options, &blocks, Block::SAMPLES, damaged)?;
+    let mut places = Places { files, tombstones: load_tombstones(options, damaged), ..Places::default() };
+    for found in open_tiers(options, damaged)? {
+        places.tiers.push(found.files);
+        places.barren.push(BTreeSet::new());
+        named_max = named_max.max(found.named_max);
+        unserved.extend(found.unserved);
+    }
+    places.all().for_each(|block| block.cut(block.cuts_by(&places.tombstones)));
+    Ok((places, named_max, unserved))
+}
+
 struct FoundBlocks {
     files: Vec<Arc<Block>>,
     /// The highest position that any name speaks of.
@@ -121,20 +139,24 @@ struct FoundBlocks {
 
 /// Opens all blocks. What is left of an interrupted write is removed, and so is what another block contains; what is
 /// damaged is left alone and not served.
-fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> Result<FoundBlocks, StoreError> {
+fn open_blocks(
+    options: &Options,
+    directory: &Path,
+    resolution_ms: i64,
+    damaged: &Arc<Damaged>,
+) -> Result<FoundBlocks, StoreError> {
     let (mut blocks, mut unserved) = (Vec::new(), Vec::new());
     let mut named_max = Position::default();
     for name in options.vfs.list(directory).map_err(StoreError::io("listing the blocks"))? {
         let path = directory.join(&name);
         if name.ends_with(".tmp") {
             let _ = options.vfs.remove(&path);
-        } else if let Some(stem) = name.strip_suffix(".block") {
+        } else if name.ends_with(".block") {
             // The position stands in the name too: a file that cannot be read today may be readable tomorrow, and then
             // must not claim to contain the records of today.
-            let named = stem.rsplit('-').nth(1).and_then(|through| u64::from_str_radix(through, 16).ok());
-            named_max = named_max.max(Position(named.unwrap_or_default()));
+            named_max = named_max.max(Block::sealed_through_of(&name).unwrap_or_default());
             match Block::open(&options.vfs, &path, damaged, options.clock.elapsed_ms()) {
-                Ok(block) => blocks.push(Arc::new(block)),
+                Ok(block) => blocks.push(Arc::new(block.with_resolution(resolution_ms))),
                 Err(error) => {
                     damaged.add(1);
                     tracing::error!(%error, "A block is not served.");
@@ -149,13 +171,25 @@ fn open_blocks(options: &Options, directory: &Path, damaged: &Arc<Damaged>) -> R
     Ok(FoundBlocks { files: kept, named_max, unserved })
 }
 
+/// The tombstones. Where both copies are damaged, what was deleted and is still in files is seen again.
+fn load_tombstones(options: &Options, damaged: &Damaged) -> Tombstones {
+    let (tombstones, damaged_copy) = Tombstones::load(&*options.vfs, &options.directory);
+    if damaged_copy {
+        let path = options.directory.join(tombstones::NAMES[0]);
+        let is_lost = tombstones.len() == 0;
+        tracing::error!(path = %path.display(), is_lost, "A copy of the tombstones is damaged. Where both are lost, what was deleted may be there again: delete it once more.");
+        damaged.add(1);
+    }
+    tombstones
+}
+
 /// Opens the files of each tier, as [`open_blocks`] does those of samples.
 fn open_tiers(options: &Options, damaged: &Arc<Damaged>) -> Result<Vec<FoundBlocks>, StoreError> {
     warn_of_others(options);
     let open = |resolution_ms: i64| {
         let directory = tier_directory(&options.directory, resolution_ms);
         options.vfs.create_dir_all(&directory).map_err(StoreError::io("creating the directory of a tier"))?;
-        let mut found = open_blocks(options, &directory, damaged)?;
+        let mut found = open_blocks(options, &directory, resolution_ms, damaged)?;
         keep_apart(&mut found, damaged);
         Ok(found)
     };
@@ -246,6 +280,7 @@ struct Replay<'a> {
     exemplars_through: Position,
     /// Samples of a window in records before this are in its file.
     sealed: HashMap<Timestamp, Position>,
+    deleted: DeletedRecords,
     runs_through: Position,
     now_ms: i64,
     segment: Option<u64>,
@@ -283,6 +318,7 @@ impl<'a> Replay<'a> {
             exemplars,
             exemplars_through,
             sealed,
+            deleted: DeletedRecords::new(Tombstones::default()),
             runs_through,
             now_ms,
             segment: None,
@@ -333,7 +369,11 @@ impl<'a> Replay<'a> {
             record::EXEMPLARS if record.position < self.exemplars_through => Some(()),
             record::EXEMPLARS => exemplars::take_record(record.payload).map(|found| {
                 // What the file has already does not follow itself.
-                found.iter().for_each(|(series, exemplar)| _ = self.exemplars.push(series, exemplar));
+                for (series, exemplar) in &found {
+                    if !self.deleted.has_exemplar(series, exemplar.timestamp, record.position) {
+                        self.exemplars.push(series, exemplar);
+                    }
+                }
             }),
             _ => None,
         };
@@ -361,6 +401,10 @@ impl<'a> Replay<'a> {
         record::take_batch(payload, &self.layouts, &mut batch)?;
         if position < self.sealed_max() {
             self.drop_sealed(&mut batch, position);
+        }
+        if self.deleted.concerns(position) {
+            let catalog = self.head.catalog.read();
+            self.deleted.remove(&mut batch, position, &|id| catalog.labels(id).cloned());
         }
         for (id, _, _) in &batch.histograms {
             self.met(*id);

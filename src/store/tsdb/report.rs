@@ -7,11 +7,13 @@ use super::{
 };
 use crate::{
     model::METRIC_NAME,
+    stdx::cancel::Cancel,
     store::{
         LabelCount, Queryable, StoreError,
         upkeep::{
-            BlockReport, Compacted, CompactionReport, DamageReport, DiskReport, HeadReport, LogReport, MergeReport,
-            NextDrop, RetentionReport, StorageReport, TierReport, TopReport, Unserved, Upkeep, WindowReport,
+            BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport,
+            LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TierReport, TopReport, Unserved, Upkeep,
+            WindowReport,
         },
     },
 };
@@ -55,6 +57,18 @@ impl Upkeep for Tsdb {
 
     fn compact(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
         Tsdb::compact(self, progress)
+    }
+
+    fn delete(&self, deletion: &Deletion) -> Result<(), StoreError> {
+        self.shared.delete(deletion)
+    }
+
+    fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError> {
+        self.shared.plan_delete(deletion, limit, cancel)
+    }
+
+    fn clean(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
+        self.shared.clean(progress)
     }
 }
 

@@ -11,6 +11,8 @@ use crate::{
 pub struct Run {
     pub value: f64,
     pub first: Timestamp,
+    /// When it began. Before `first` where that part was cut away: of two runs the one that began later goes on winning.
+    pub began: Timestamp,
     /// Above zero.
     pub step_ms: i64,
     pub end: RunEnd,
@@ -39,14 +41,21 @@ pub enum RunEnd {
     Last(Timestamp),
     /// Points before this, and the staleness marker at it.
     StaleAt(Timestamp),
+    /// Points up to here, inclusive; the rest of the run is kept, or was deleted, apart from it.
+    Continued(Timestamp),
 }
 
 impl Run {
+    /// One that has all of its points. A step of nothing counts as a millisecond.
+    pub fn new(value: f64, first: Timestamp, step_ms: i64, end: RunEnd) -> Run {
+        Run { value, first, began: first, step_ms: step_ms.max(1), end }
+    }
+
     /// The last moment the run has something to say at, seen from `now`.
     pub fn until(&self, now: Timestamp) -> Timestamp {
         match self.end {
             RunEnd::Open => now.max(self.first),
-            RunEnd::Last(at) | RunEnd::StaleAt(at) => at,
+            RunEnd::Last(at) | RunEnd::StaleAt(at) | RunEnd::Continued(at) => at,
         }
     }
 
@@ -55,15 +64,69 @@ impl Run {
         self.first <= range.end() && range.start() <= self.until(now)
     }
 
+    /// Whether it has a point or its marker in `range`, seen from `now`.
+    pub fn says_something(&self, range: TimeRange, now: Timestamp) -> bool {
+        let last = if self.end == RunEnd::Open { now } else { self.last_point() }.min(range.end());
+        let first = range.start().checked_sub(1).map_or(Some(self.first), |before| self.point_after(before));
+        first.is_some_and(|first| first <= last) || matches!(self.end, RunEnd::StaleAt(at) if range.contains(at))
+    }
+
+    /// Its last point at or before `at`; `None` where it begins later.
+    fn point_until(&self, at: Timestamp) -> Option<Timestamp> {
+        let (at, first, step) = (i128::from(at), i128::from(self.first), i128::from(self.step_ms));
+        (at >= first).then(|| (first + (at - first) / step * step) as i64)
+    }
+
+    /// Its first point after `at`; `None` where time ends before it.
+    fn point_after(&self, at: Timestamp) -> Option<Timestamp> {
+        let (at, first, step) = (i128::from(at), i128::from(self.first), i128::from(self.step_ms));
+        let point = if at < first { first } else { first + ((at - first) / step + 1) * step };
+        i64::try_from(point).ok()
+    }
+
+    /// One run as two that say the same: up to the last point at or before `at`, and from the next one on. `None` where
+    /// one of the two would have no point.
+    pub fn split(&self, at: Timestamp) -> Option<(Run, Run)> {
+        let (last, first) = (self.point_until(at)?, self.point_after(at)?);
+        Some((Run { end: RunEnd::Continued(last), ..*self }, Run { first, ..*self }))
+    }
+
+    /// Appends to `pieces` what is left of a run that ended where `ranges`, in order of time and apart, are cut out.
+    pub fn cut(&self, ranges: &[TimeRange], pieces: &mut Vec<Run>) {
+        let mut left = *self;
+        for range in ranges {
+            if left.until(left.first) < range.start() {
+                break;
+            }
+            // Points only: a marker is the last that a run has, and this one has it in the range or behind.
+            let before = range.start().checked_sub(1);
+            if let Some(last) = before.and_then(|at| left.point_until(at.min(left.last_point()))) {
+                pieces.push(Run { end: RunEnd::Continued(last), ..left });
+            }
+            let after = left.point_after(range.end()).filter(|at| *at <= left.last_point());
+            left = match (after, left.end) {
+                (Some(first), _) => Run { first, ..left },
+                // Only the marker stands behind the range.
+                (None, RunEnd::StaleAt(at)) if at > range.end() => Run { first: at, ..left },
+                _ => return,
+            };
+        }
+        pieces.push(left);
+    }
+
+    /// The last moment that a point of a run that ended may have.
+    fn last_point(&self) -> Timestamp {
+        match self.end {
+            RunEnd::Open => i64::MAX,
+            RunEnd::Last(at) | RunEnd::Continued(at) => at,
+            RunEnd::StaleAt(at) => at.saturating_sub(1),
+        }
+    }
+
     /// Appends the points within `range` as a scrape every `step_ms` would have left them; of those between two
     /// `looks` the last.
     pub fn read(&self, range: TimeRange, now: Timestamp, looks: Option<Looks>, samples: &mut Samples) {
-        let last = match self.end {
-            RunEnd::Open => now,
-            RunEnd::Last(at) => at,
-            RunEnd::StaleAt(at) => at.saturating_sub(1),
-        };
-        let last = last.min(range.end());
+        let last = if self.end == RunEnd::Open { now } else { self.last_point() }.min(range.end());
         match looks {
             Some(looks) if looks.step_ms == 0 || looks.step_ms > self.step_ms => {
                 self.read_looks(range.start(), last, looks, samples);
@@ -116,10 +179,11 @@ impl Run {
 /// Sorts runs by time and keeps one of each.
 pub fn put_runs_in_order(runs: &mut Vec<Run>) {
     // Of one run that was open when it was looked up and has been closed since, the closed one says more.
-    runs.sort_by_key(|run| (run.first, run.until(i64::MAX), run.end == RunEnd::Open));
+    runs.sort_by_key(|run| (run.began, run.first, run.until(i64::MAX), run.end == RunEnd::Open));
     runs.dedup_by(|next, kept| {
         let same = next.first == kept.first && next.value.to_bits() == kept.value.to_bits();
-        same && next.step_ms == kept.step_ms && (next.end == kept.end || next.end == RunEnd::Open)
+        let is_piece = matches!(kept.end, RunEnd::Continued(_));
+        same && next.step_ms == kept.step_ms && (next.end == kept.end || next.end == RunEnd::Open && !is_piece)
     });
 }
 
@@ -154,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_run_at_the_ends_of_time_or_with_a_step_of_ages_is_read() {
-        let run = |first, step_ms, end| Run { value: 1.0, first, step_ms, end };
+        let run = |first, step_ms, end| Run::new(1.0, first, step_ms, end);
         assert_eq!(points(run(i64::MIN, i64::MAX, RunEnd::Open), TimeRange::ALL), [i64::MIN, -1]);
         assert_eq!(points(run(0, i64::MAX, RunEnd::Last(i64::MAX)), TimeRange::new(1, i64::MAX).unwrap()), [i64::MAX]);
         assert_eq!(points(run(7, i64::MAX, RunEnd::Last(i64::MAX)), TimeRange::new(8, i64::MAX).unwrap()).len(), 0);
@@ -165,12 +229,23 @@ mod tests {
 
     #[test]
     fn a_point_of_a_new_run_wins_over_the_marker_of_the_one_that_ended_there() {
-        let closed = Run { value: 1.0, first: 0, step_ms: 10, end: RunEnd::StaleAt(20) };
-        let open = Run { value: 2.0, first: 20, step_ms: 10, end: RunEnd::Open };
+        let closed = Run::new(1.0, 0, 10, RunEnd::StaleAt(20));
+        let open = Run::new(2.0, 20, 10, RunEnd::Open);
         let mut samples = Samples::default();
         read_runs(&mut vec![open, closed, closed], TimeRange::ALL, 30, None, &mut samples);
         super::super::head::sort_samples(&mut samples, true);
         assert_eq!((samples.timestamps, samples.values), (vec![0, 10, 20, 30], vec![1.0, 1.0, 2.0, 2.0]));
+    }
+
+    #[test]
+    fn a_piece_of_a_run_loses_to_one_that_began_later_as_the_whole_did() {
+        let whole = Run::new(1.0, 0, 10, RunEnd::Last(100));
+        let mut runs = vec![Run::new(2.0, 50, 5, RunEnd::Last(100))];
+        whole.cut(&[TimeRange::new(60, 70).unwrap()], &mut runs);
+        let mut samples = Samples::default();
+        read_runs(&mut runs, TimeRange::new(75, 95).unwrap(), 30, None, &mut samples);
+        super::super::head::sort_samples(&mut samples, true);
+        assert_eq!(samples.values, [2.0; 5]);
     }
 
     fn any_run() -> impl Strategy<Value = Run> {
@@ -179,15 +254,41 @@ mod tests {
             (-50i64..400).prop_map(RunEnd::Last),
             (-50i64..400).prop_map(RunEnd::StaleAt),
         ];
-        (0u8..4, -100i64..300, 1i64..40, end).prop_map(|(value, first, step_ms, end)| Run {
-            value: f64::from(value),
-            first,
-            step_ms,
-            end,
-        })
+        (0u8..4, -100i64..300, 1i64..40, end)
+            .prop_map(|(value, first, step_ms, end)| Run::new(f64::from(value), first, step_ms, end))
     }
 
     proptest! {
+        #[test]
+        fn what_is_cut_out_is_missing_and_nothing_else(
+            (first, step_ms, length) in (-50i64..50, 1i64..20, 0i64..120),
+            is_stale: bool,
+            edges in prop::collection::btree_set(-70i64..200, 0..8),
+        ) {
+            let end = if is_stale { RunEnd::StaleAt(first + length - 10) } else { RunEnd::Last(first + length) };
+            let run = Run::new(1.0, first, step_ms, end);
+            let edges: Vec<i64> = edges.into_iter().collect();
+            let ranges: Vec<TimeRange> =
+                edges.chunks_exact(2).map(|pair| TimeRange::new(pair[0], pair[1]).unwrap()).collect();
+            let (mut pieces, mut found) = (Vec::new(), Samples::default());
+            run.cut(&ranges, &mut pieces);
+            read_runs(&mut pieces, TimeRange::ALL, 0, None, &mut found);
+            let mut expected = points(run, TimeRange::ALL);
+            expected.retain(|at| !ranges.iter().any(|range| range.contains(*at)));
+            prop_assert_eq!(found.timestamps, expected);
+        }
+
+        #[test]
+        fn an_open_run_in_two_says_what_it_said_as_one(first in -50i64..50, step_ms in 1i64..20, at in -70i64..100) {
+            let run = Run::new(1.0, first, step_ms, RunEnd::Open);
+            let mut pieces = run.split(at).map_or(vec![run], |(before, after)| vec![after, before]);
+            let (mut found, range) = (Samples::default(), TimeRange::new(-200, 300).unwrap());
+            read_runs(&mut pieces, range, 300, None, &mut found);
+            let mut expected = Samples::default();
+            run.read(range, 300, None, &mut expected);
+            prop_assert_eq!(found.timestamps, expected.timestamps);
+        }
+
         #[test]
         fn an_instant_selector_sees_the_same_of_the_points_made_for_it_as_of_all(
             runs in prop::collection::vec(any_run(), 1..5),
@@ -224,12 +325,12 @@ mod tests {
     #[test]
     fn a_year_of_a_run_costs_one_point_a_look() {
         const DAY: i64 = 86_400_000;
-        let run = Run { value: 1.0, first: 0, step_ms: 15_000, end: RunEnd::StaleAt(365 * DAY) };
+        let run = Run::new(1.0, 0, 15_000, RunEnd::StaleAt(365 * DAY));
         let mut samples = Samples::default();
         let looks = Looks { first_ms: 5 * DAY, step_ms: DAY / 3 };
         run.read(TimeRange::new(5 * DAY - 300_000, 400 * DAY).unwrap(), i64::MAX, Some(looks), &mut samples);
         assert_eq!(samples.len(), 360 * 3 + 2);
-        let ends = Run { first: i64::MIN, step_ms: i64::MAX, end: RunEnd::Open, ..run };
+        let ends = Run::new(1.0, i64::MIN, i64::MAX, RunEnd::Open);
         samples.clear();
         ends.read(TimeRange::ALL, i64::MAX, Some(Looks { first_ms: i64::MIN, step_ms: 0 }), &mut samples);
         assert_eq!(samples.timestamps[0], i64::MIN);

@@ -278,7 +278,7 @@ impl Queryable for Tsdb {
         if matchers.is_empty() {
             names.extend(self.shared.head.catalog.read().postings.names().map(str::to_owned));
             for file in self.shared.files_in(range) {
-                names.extend(file.index().names().map(str::to_owned));
+                file.add_names(&mut names);
             }
         } else {
             let found = self.shared.collect(range, matchers, &Hints::default())?;
@@ -298,7 +298,7 @@ impl Queryable for Tsdb {
         if matchers.is_empty() {
             values.extend(self.shared.head.catalog.read().postings.values(name).map(|(value, _)| value.to_owned()));
             for file in self.shared.files_in(range) {
-                values.extend(file.index().values(name).map(|(value, _)| value.to_owned()));
+                file.add_values(name, &mut values);
             }
         } else {
             let found = self.shared.collect(range, matchers, &Hints::default())?;

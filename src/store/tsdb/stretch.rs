@@ -159,7 +159,7 @@ impl Stretch {
 }
 
 /// Whether a tier file has to be built again from the samples it was built of, where they are still there: something
-/// in it is damaged.
+/// in it is damaged, or was deleted, which took whole buckets.
 pub fn is_stale(file: &Block) -> bool {
-    file.damaged_series() > 0
+    file.damaged_series() > 0 || !file.cuts().is_empty()
 }

@@ -4,12 +4,13 @@ use super::{Options, TierOptions, Tsdb, options::WINDOW_MS};
 use crate::{
     model::{Histogram, Labels, MatchOp, Matcher, Samples, TimeRange, Timestamp},
     stdx::{
+        cancel::Cancel,
         clock::ManualClock,
         vfs::{Vfs, simulated::SimulatedVfs},
     },
     store::{
-        Appendable, Conflict, Hints, Queryable, RunChange, SeriesId, StateChange, StateStore, StoreError, Tree,
-        WriteBatch,
+        Appendable, Conflict, DeletePlan, Deletion, Hints, Queryable, RunChange, SeriesId, StateChange, StateStore,
+        StoreError, Tree, Upkeep, WriteBatch,
         kv::{Kv, MemoryKv},
         memory::Memory,
         mirror::Mirror,
@@ -136,10 +137,14 @@ enum Step {
     Write { overwrite: bool, samples: Vec<(usize, i64, u8)> },
     Histogram { series: usize, at: i64, count: u8 },
     Run { series: usize, value: Option<u8>, after_ms: i64 },
+    Whole { series: usize, first: i64, points: i64, step_ms: i64 },
     State { key: u8, value: Option<u8> },
     SealAll,
     SealSome(i64),
     Compact,
+    Delete(Deletion),
+    Clean,
+    Forget,
     Reopen,
     Look { from: i64, length: i64 },
 }
@@ -153,13 +158,35 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0usize..7, offset.clone(), 0u8..3).prop_map(|(series, at, count)| Step::Histogram { series, at, count }),
         3 => (7usize..10, prop::option::of(0u8..3), 0i64..4_000_000)
             .prop_map(|(series, value, after_ms)| Step::Run { series, value, after_ms }),
+        1 => (10usize..12, 0i64..2_400, 0i64..300, 1i64..4)
+            .prop_map(|(series, first, points, step)| Step::Whole { series, first, points, step_ms: step * 9_000 }),
         1 => (0u8..4, prop::option::of(any::<u8>())).prop_map(|(key, value)| Step::State { key, value }),
         1 => Just(Step::SealAll),
         1 => (0i64..3).prop_map(Step::SealSome),
         1 => Just(Step::Compact),
+        2 => any_deletion().prop_map(Step::Delete),
+        1 => Just(Step::Clean),
+        1 => Just(Step::Forget),
         1 => Just(Step::Reopen),
         2 => (offset, 0i64..1_200).prop_map(|(from, length)| Step::Look { from, length }),
     ]
+}
+
+/// Of one series, of a job, of some by name, of everything; of a piece of time, from some time on, or of all time.
+pub(in crate::store) fn any_deletion() -> impl Strategy<Value = Deletion> {
+    let selector = prop_oneof![
+        3 => (0usize..12).prop_map(|series| vec![Matcher::equal("n", &series.to_string())]),
+        1 => (0usize..4).prop_map(|job| vec![Matcher::equal("job", &format!("j{job}"))]),
+        1 => Just(vec![Matcher::new(MatchOp::Regex, "__name__", "m[01]").unwrap(), Matcher::equal("job", "j1")]),
+        1 => Just(vec![]),
+    ];
+    let range = prop_oneof![
+        4 => (0i64..2_400, 0i64..1_200)
+            .prop_map(|(from, length)| TimeRange::new(time_of(from), time_of(from + length)).unwrap()),
+        1 => (0i64..2_400).prop_map(|from| TimeRange::new(time_of(from), i64::MAX).unwrap()),
+        1 => Just(TimeRange::ALL),
+    ];
+    (prop::collection::vec(selector, 1..3), range).prop_map(|(selectors, range)| Deletion { selectors, range })
 }
 
 pub(in crate::store) fn time_of(offset: i64) -> Timestamp {
@@ -229,6 +256,32 @@ proptest! {
                     store.left.shared.seal_where(|used| used.window == window).unwrap();
                 }
                 Step::Compact => assert!(store.left.compact(&Arc::default()).is_ok()),
+                Step::Whole { series, first, points, step_ms } => {
+                    let series = store.series_id(&labels(series)).unwrap();
+                    // Of two that begin at one time the later written need not be the one that is seen.
+                    let (value, first) = ((first % 5) as f64, time_of(first));
+                    let change = RunChange::Whole { series, value, first, last: first + points * step_ms, step_ms };
+                    let batch = WriteBatch { runs: vec![change], ..WriteBatch::default() };
+                    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+                }
+                Step::Delete(deletion) => {
+                    let planned = store.left.plan_delete(&deletion, 3, &Cancel::new()).unwrap();
+                    store.left.delete(&deletion).unwrap();
+                    store.right.delete(&deletion).unwrap();
+                    let left = store.left.plan_delete(&deletion, 3, &Cancel::new()).unwrap();
+                    prop_assert_eq!(left, DeletePlan::default(), "after {:?}", planned);
+                    look(&store, TimeRange::ALL);
+                }
+                Step::Clean => {
+                    store.left.clean(&Arc::default()).unwrap();
+                    let places = store.left.shared.places.read();
+                    prop_assert!(places.files.iter().all(|block| block.cuts().is_empty()));
+                    prop_assert_eq!(places.tombstones.len(), 0);
+                }
+                Step::Forget => {
+                    let ids: Vec<SeriesId> = store.left.shared.head.catalog.read().series().map(|(id, _)| id).collect();
+                    store.left.shared.forget(&ids);
+                }
                 Step::Reopen => {
                     store = store.replace_left(|left| {
                         drop(left);
@@ -297,7 +350,7 @@ proptest! {
 }
 
 impl Bench {
-    pub(super) fn clock_now(&self) -> i64 {
+    pub fn clock_now(&self) -> i64 {
         use crate::stdx::clock::Clock;
         self.clock.now_ms()
     }

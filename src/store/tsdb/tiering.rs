@@ -5,8 +5,9 @@
 //! place of the old one in one step, and a crash leaves the old one, or both, of which the next start keeps the new one.
 
 use super::{
-    block::{Block, MergeTarget, Progress},
+    block::{Block, Cuts, MergeTarget, Progress},
     engine::{Places, Shared},
+    log::Position,
     options::TierOptions,
     stretch::{Stretch, is_stale, stretches},
     tier::{MetricKind, TierTarget, build_tiers, kind_by_name},
@@ -51,7 +52,8 @@ impl Build {
         self.raw.iter().chain(self.replaced()).map(|block| block.file_bytes()).sum()
     }
 
-    fn replaced(&self) -> impl Iterator<Item = &Arc<Block>> {
+    /// The files that the new ones take the place of.
+    pub fn replaced(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.tiers.iter().flat_map(|lack| &lack.files)
     }
 
@@ -83,6 +85,31 @@ impl Shared {
         let stretches = stretches(&places, self.stretch_ms(), TimeRange::ALL);
         let mut open = stretches.iter().filter(|stretch| !failed.contains(&stretch.target));
         open.find_map(|stretch| self.build_of(&places, stretch, times, at_once))
+    }
+
+    /// Writes files of buckets again that `choose` picks for what was deleted of them: of samples where these are there,
+    /// else what is left of the buckets. `at_once`: where samples are there, nothing waits.
+    pub(super) fn cleaning_build(&self, at_once: bool, choose: impl Fn(&Block, &Cuts) -> bool) -> Option<Build> {
+        let places = self.places.read();
+        let (now_ms, elapsed_ms) = (self.now_ms(), self.options.clock.elapsed_ms());
+        let times = Times { now_ms, elapsed_ms, reference: self.reference(&places, now_ms)? };
+        let chosen = |file: &&Arc<Block>| choose(file, &file.cuts());
+        for stretch in stretches(&places, self.stretch_ms(), TimeRange::ALL) {
+            let mut files =
+                (0..).zip(&stretch.tiers).flat_map(|(tier, files)| files.iter().map(move |file| (tier, file)));
+            let Some((tier, file)) = files.find(|(_, file)| chosen(file)) else { continue };
+            let build = if stretch.is_complete() && !stretch.raw.is_empty() {
+                self.build_of(&places, &stretch, times, at_once)
+            } else {
+                let target = MergeTarget { start: file.footer.start, span_ms: file.footer.span_ms };
+                let tiers = vec![Lack { tier, files: vec![file.clone()], keeps_buckets: true }];
+                Some(Build { target, raw: Vec::new(), tiers })
+            };
+            if build.is_some() {
+                return build;
+            }
+        }
+        None
     }
 
     /// By tier where the oldest stretch begins that it lacks something of. `places` is held by the caller.
@@ -177,7 +204,10 @@ impl Shared {
             if !self.are_served(&build.raw) {
                 return Ok(true);
             }
-            let targets: Vec<TierTarget> = build.tiers.iter().map(|lack| self.target_of(lack)).collect();
+            // Of later ones the file is told when it is put in its place.
+            let newest = self.places.read().tombstones.position_max();
+            let cleaned = newest.map(|position| Position(position.0 + 1)).unwrap_or_default();
+            let targets: Vec<TierTarget> = build.tiers.iter().map(|lack| self.target_of(lack, cleaned)).collect();
             let kind_of = |labels: &Labels| match (self.options.kind_of)(labels) {
                 MetricKind::Unknown => kind_by_name(labels),
                 known => known,
@@ -188,9 +218,13 @@ impl Shared {
                 return Ok(false);
             }
             let opened_ms = self.options.clock.elapsed_ms();
-            let open = |path: PathBuf| Block::open(vfs, &path, &self.damaged, opened_ms).map(Arc::new);
+            let open = |(lack, path): (&Lack, Option<PathBuf>)| {
+                let file = path.map(|path| Block::open(vfs, &path, &self.damaged, opened_ms)).transpose()?;
+                let resolution_ms = self.options.tiers[lack.tier].resolution_ms;
+                Ok(file.map(|file| Arc::new(file.with_resolution(resolution_ms))))
+            };
             let built: Vec<Option<Arc<Block>>> =
-                paths.into_iter().map(|path| path.map(open).transpose()).collect::<Result<_, _>>()?;
+                build.tiers.iter().zip(paths).map(open).collect::<Result<_, StoreError>>()?;
             let bytes = built.iter().flatten().map(|file| file.file_bytes()).sum();
             self.compaction.bytes_written.fetch_add(bytes, Ordering::Relaxed);
             self.compaction.tiers_built.fetch_add(1, Ordering::Relaxed);
@@ -204,17 +238,18 @@ impl Shared {
                     let windows = build.raw.iter().flat_map(|block| block.windows());
                     places.barren[lack.tier].extend(windows);
                 }
-                places.tiers[lack.tier].extend(file);
+                file.into_iter().for_each(|file| places.add_buckets(lack.tier, file));
             }
             Ok(true)
         })
     }
 
-    fn target_of(&self, lack: &Lack) -> TierTarget {
+    fn target_of(&self, lack: &Lack, cleaned: Position) -> TierTarget {
         TierTarget {
             directory: self.tier_directory(lack.tier),
             resolution_ms: self.options.tiers[lack.tier].resolution_ms,
             old: lack.files.first().filter(|_| lack.keeps_buckets).cloned(),
+            cleaned,
         }
     }
 }

@@ -8,8 +8,13 @@ use crate::{
 use std::path::Path;
 
 /// Files that begin with seven letters and a version as a byte, and end with the CRC32C of all before.
-const MARKED: [(&str, &[u8; 7]); 3] =
-    [("checkpoint", b"OBSCKPT"), ("checkpoint.copy", b"OBSCKPT"), ("exemplars", b"OBSEXMP")];
+const MARKED: [(&str, &[u8; 7]); 5] = [
+    ("checkpoint", b"OBSCKPT"),
+    ("checkpoint.copy", b"OBSCKPT"),
+    ("exemplars", b"OBSEXMP"),
+    ("tombstones", b"OBSTOMB"),
+    ("tombstones.copy", b"OBSTOMB"),
+];
 /// The one version of these files so far.
 const MARKED_VERSION: u8 = 1;
 

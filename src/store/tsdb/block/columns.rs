@@ -1,6 +1,7 @@
 //! Reads one column of a series that holds buckets, and nothing of the others.
 
 use super::{
+    cuts::{cut_runs, cut_samples},
     reader::{Block, ClockCache},
     series::{Chunk, SeriesHead, Weight, take_record},
 };
@@ -19,6 +20,8 @@ pub struct Record<'a> {
     series: u32,
     head: SeriesHead,
     bodies: &'a [u8],
+    /// What was deleted, in whole buckets where it holds such.
+    cuts: Vec<TimeRange>,
 }
 
 impl Block {
@@ -28,7 +31,11 @@ impl Block {
         if record.is_none() {
             self.report(series);
         }
-        record.map(|(head, bodies)| Record { block: self, series, head, bodies })
+        let (mut head, bodies) = record?;
+        let cuts = self.cuts_of(series);
+        cut_runs(&mut head.runs, 0, &cuts);
+        let cuts = if head.has_columns { self.all_in_buckets(&cuts) } else { cuts };
+        Some(Record { block: self, series, head, bodies, cuts })
     }
 }
 
@@ -70,7 +77,7 @@ impl Record<'_> {
 
     /// Appends the values of a column at times within `range`, in order of time.
     pub fn read_column(&self, column: u8, range: TimeRange, clocks: &ClockCache, samples: &mut Samples) {
-        let mut offset = 0usize;
+        let (floats, mut offset) = (samples.timestamps.len(), 0usize);
         for chunk in &self.head.chunks {
             let Some(end) = body_end(offset, chunk.body.length) else { return self.block.report(self.series) };
             if chunk.column == column {
@@ -81,16 +88,26 @@ impl Record<'_> {
             }
             offset = end;
         }
+        cut_samples(samples, floats, samples.histograms.len(), &self.cuts);
     }
 
     /// Appends the times of a column within `range`; no value is decoded.
     pub fn read_times(&self, column: u8, range: TimeRange, clocks: &ClockCache, times: &mut Vec<Timestamp>) {
+        let before = times.len();
         let of_column = |chunk: &&Chunk| chunk.column == column;
         for chunk in self.head.chunks.iter().filter(of_column) {
             if self.block.read_chunk_times(chunk, range, clocks, times).is_none() {
                 self.block.report(self.series);
             }
         }
+        if !self.cuts.is_empty() {
+            let read = times.split_off(before);
+            times.extend(read.into_iter().filter(|at| !self.is_cut(*at)));
+        }
+    }
+
+    fn is_cut(&self, at: Timestamp) -> bool {
+        self.cuts.iter().any(|range| range.contains(at))
     }
 
     /// Calls `visit` with each histogram of a bucket within `range`, in order of time.
@@ -111,7 +128,7 @@ impl Record<'_> {
             if at > range.end() {
                 break;
             }
-            if at < range.start() {
+            if at < range.start() || self.is_cut(at) {
                 skip_histogram(&mut body)?;
             } else {
                 visit(at, weight, take_histogram(&mut body)?);

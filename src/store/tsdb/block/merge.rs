@@ -78,7 +78,8 @@ impl<'a> Watch<'a> {
 }
 
 /// Reads `blocks`, all of which lie within the target, as a query would, and writes one block into `directory`; gives its
-/// path, or `None` where nothing was left to write or the merge was cancelled. Memory holds one series and the index.
+/// path, or `None` where the merge was cancelled. Memory holds one series and the index. Where nothing is left, a block
+/// without series still says what was sealed.
 ///
 /// What is damaged in the sources is lost with them; it has been counted when it was met.
 pub fn merge_blocks(
@@ -91,10 +92,10 @@ pub fn merge_blocks(
     let windows: BTreeSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
     let level = 1 + blocks.iter().map(|block| block.footer.level).max().unwrap_or_default();
     let MergeTarget { start, span_ms } = target;
-    let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect() };
+    let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect(), cleaned: Position::default() };
     let mut writer = Writer::new(vfs, directory, plan)?;
     match merge_series(&mut writer, blocks, start, progress) {
-        Ok(true) if !writer.is_empty() => writer.finish().map(Some),
+        Ok(true) => writer.finish().map(Some),
         other => {
             writer.discard();
             other.map(|_| None)

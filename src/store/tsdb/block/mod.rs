@@ -5,12 +5,14 @@
 //! 2. [`seal`] gives it the frozen partitions of a window as they are; [`merge`] reads several blocks as a query would
 //!    and writes one in their place, its values packed by [`values`].
 //! 3. [`Block`] opens a file, finds series by matchers from its [`index`](lookup) alone and decodes what a range needs.
+//! 4. What was deleted is cut out when it is read ([`cuts`]), until a merge writes a block without it.
 //!
 //! `docs/formats/block.md` describes the bytes field by field, `docs/design/0003-blocks.md` says why.
 //! Invariant: a file appears under its name only when it is complete and synced; it is never changed.
 
 mod clocks;
 mod columns;
+mod cuts;
 mod dictionary;
 mod draft;
 mod format;
@@ -29,6 +31,7 @@ mod writer;
 
 pub use clocks::ClockSet;
 pub use columns::Record;
+pub use cuts::{Cuts, Stored};
 pub use draft::Draft;
 pub use format::Footer;
 pub use merge::{Heads, MergeTarget, Progress, Watch, bounds, merge_blocks};

@@ -2,6 +2,7 @@
 
 use super::{
     clocks::{Placement, take_clock},
+    cuts::{Cuts, cut_runs, cut_samples},
     dictionary::{push_table, rebuild_postings, walk_labels},
     format::{ClockEntry, Footer, OVERWRITES, Part, Section, SeriesEntry, Table, ValueEntry, WindowEntry, find_parts},
     lookup::LabelIndex,
@@ -25,7 +26,7 @@ use crate::{
         },
     },
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 use std::{
     collections::BTreeSet,
@@ -47,6 +48,11 @@ pub struct Block {
     table: Option<Vec<u8>>,
     postings: Option<Vec<u8>>,
     vfs: Arc<dyn Vfs>,
+    /// How long its buckets are; [`Block::SAMPLES`] where it is a block of samples.
+    pub resolution_ms: i64,
+    /// What was deleted of it, and whether anything was: most blocks are read without asking for more.
+    pub(super) cuts: RwLock<Arc<Cuts>>,
+    pub(super) is_cut: AtomicBool,
     /// Series whose damage has been counted and logged: a dashboard would meet it every few seconds.
     reported: Mutex<BTreeSet<u32>>,
     /// Another block has its samples, or retention has dropped it: the file goes when the last reader does.
@@ -125,12 +131,24 @@ impl Block {
             table,
             postings,
             vfs: vfs.clone(),
+            resolution_ms: Block::SAMPLES,
+            cuts: RwLock::default(),
+            is_cut: AtomicBool::new(false),
             reported: Mutex::default(),
             dropped: AtomicBool::new(false),
             damaged: damaged.clone(),
             opened_ms,
             bytes,
         })
+    }
+
+    /// The resolution of samples: each of them is a bucket.
+    pub const SAMPLES: i64 = 1;
+
+    /// A file of buckets says nowhere how long they are: its directory does.
+    pub fn with_resolution(mut self, resolution_ms: i64) -> Block {
+        self.resolution_ms = resolution_ms;
+        self
     }
 
     pub fn file_bytes(&self) -> u64 {
@@ -205,14 +223,42 @@ impl Block {
         }
     }
 
+    /// What the name of a block's file says it was sealed through; `None` where it is no such name.
+    pub fn sealed_through_of(name: &str) -> Option<Position> {
+        let through = name.strip_suffix(".block")?.rsplit('-').nth(1)?;
+        u64::from_str_radix(through, 16).ok().map(Position)
+    }
+
     /// How many series there are; they are numbered from 0 in the order of their labels.
     pub fn series(&self) -> u32 {
         u32::try_from(self.footer.series.min(self.table().len::<SeriesEntry>() as u64)).unwrap_or(u32::MAX)
     }
 
-    /// Numbers of the series that pass all matchers.
+    /// Numbers of the series that pass all matchers and of which something is left.
     pub fn find(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        self.index().find(matchers)
+        let mut found = self.index().find(matchers);
+        let cuts = self.cuts();
+        if !cuts.is_empty() {
+            found -= cuts.gone();
+        }
+        found
+    }
+
+    /// Adds the label names of the series of which something is left.
+    pub fn add_names(&self, names: &mut BTreeSet<String>) {
+        let (index, cuts) = (self.index(), self.cuts());
+        let is_left = |name: &str| {
+            cuts.gone().is_empty()
+                || index.values(name).any(|(_, entry)| !index.series_of(&entry).is_subset(cuts.gone()))
+        };
+        names.extend(index.names().filter(|name| is_left(name)).map(str::to_owned));
+    }
+
+    /// Adds the values that a label has in the series of which something is left.
+    pub fn add_values(&self, name: &str, values: &mut BTreeSet<String>) {
+        let (index, cuts) = (self.index(), self.cuts());
+        let is_left = |entry: &ValueEntry| cuts.gone().is_empty() || !index.series_of(entry).is_subset(cuts.gone());
+        values.extend(index.values(name).filter(|(_, entry)| is_left(entry)).map(|(value, _)| value.to_owned()));
     }
 
     pub fn labels(&self, series: u32) -> Option<Labels> {
@@ -231,6 +277,12 @@ impl Block {
     pub(super) fn record(&self, series: u32) -> Option<&[u8]> {
         let entry: SeriesEntry = self.table().get(series as usize)?;
         self.bytes.bytes().get(entry.data_offset() as usize..self.footer.essentials.offset as usize)
+    }
+
+    /// The head of a series' record and the bytes from its bodies on; `None` where it is damaged.
+    pub(super) fn head(&self, series: u32) -> Option<(SeriesHead, &[u8])> {
+        let mut bodies = self.record(series)?;
+        Some((take_record(&mut bodies)?, bodies))
     }
 
     /// Bytes from a series' record to the next: what it takes of the data, told by the table alone.
@@ -261,7 +313,7 @@ impl Block {
         Table(self.part(Part::Clocks)).len::<ClockEntry>()
     }
 
-    fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
+    pub(super) fn clock<'c>(&self, cache: &'c ClockCache, number: u32) -> Option<&'c [u32]> {
         let decode = || {
             let entry: ClockEntry = Table(self.part(Part::Clocks)).get(number as usize)?;
             let ticks = take_clock(self.part(Part::ClockBytes).get(entry.offset as usize..)?, entry.ticks as usize)?;
@@ -276,8 +328,14 @@ impl Block {
     /// Appends the samples of a series within `range` in order of time, and to `runs` the runs that ended here. One
     /// damaged chunk costs its own samples, not the answer: it is counted and logged once.
     pub fn read(&self, series: u32, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
+        let (floats, histograms, ended) = (samples.timestamps.len(), samples.histograms.len(), runs.len());
         if self.try_read(series, range, clocks, samples, runs).is_none() {
             self.report(series);
+        }
+        let cuts = self.cuts_of(series);
+        if !cuts.is_empty() {
+            cut_samples(samples, floats, histograms, &cuts);
+            cut_runs(runs, ended, &cuts);
         }
     }
 
@@ -298,9 +356,8 @@ impl Block {
         samples: &mut Samples,
         runs: &mut Vec<Run>,
     ) -> Option<()> {
-        let mut bodies = self.record(series)?;
-        let SeriesHead { chunks, has_columns, histograms, histograms_body, runs: ended, .. } =
-            take_record(&mut bodies)?;
+        let (head, mut bodies) = self.head(series)?;
+        let SeriesHead { chunks, has_columns, histograms, histograms_body, runs: ended, .. } = head;
         if has_columns {
             // No samples but buckets: `tier` reads them.
             runs.extend(ended);

@@ -13,6 +13,7 @@ use crate::{
         SeriesId, StoreError,
         tsdb::{
             head::{FrozenWindow, SharedPartition, column::Column},
+            log::Position,
             options::WINDOW_MS,
         },
     },
@@ -45,8 +46,13 @@ pub fn seal_window(
         return Ok(None);
     }
     series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let plan =
-        Plan { start: window.window, span_ms: WINDOW_MS, level: 0, windows: vec![(window.window, window.through)] };
+    let plan = Plan {
+        start: window.window,
+        span_ms: WINDOW_MS,
+        level: 0,
+        windows: vec![(window.window, window.through)],
+        cleaned: Position::default(),
+    };
     let mut writer = Writer::new(vfs, directory, plan)?;
     match write_series(&mut writer, window, &series) {
         Ok(()) => writer.finish().map(Some),

@@ -57,7 +57,7 @@ fn write(vfs: &Arc<dyn Vfs>, plan: Plan, series: &BTreeMap<Labels, Content>) -> 
 }
 
 fn plan(start: Timestamp, through: u64) -> Plan {
-    Plan { start, span_ms: SPAN_MS, level: 0, windows: vec![(start, Position(through))] }
+    Plan { start, span_ms: SPAN_MS, level: 0, windows: vec![(start, Position(through))], cleaned: Position::default() }
 }
 
 fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Arc<Block> {
@@ -93,7 +93,7 @@ fn filled() -> BTreeMap<Labels, Content> {
         if number % 40 == 1 {
             let histogram = Arc::new(Histogram { count: 3.0, ..Histogram::default() });
             content.samples.histograms.push(HistogramSample { timestamp: 7, histogram });
-            content.runs.push(Run { value: 1.0, first: -5, step_ms: 15_000, end: RunEnd::StaleAt(9) });
+            content.runs.push(Run::new(1.0, -5, 15_000, RunEnd::StaleAt(9)));
         }
         series.insert(labels(number), content);
     }
@@ -248,7 +248,7 @@ fn a_merge_that_is_cancelled_leaves_nothing_behind() {
 #[test]
 fn a_run_that_two_sources_have_is_kept_once_and_progress_ends_at_its_total() {
     let vfs = disk();
-    let run = Run { value: 1.0, first: 5, step_ms: 15_000, end: RunEnd::StaleAt(90_000) };
+    let run = Run::new(1.0, 5, 15_000, RunEnd::StaleAt(90_000));
     let series = || BTreeMap::from([(labels(1), Content { runs: vec![run], ..Content::default() })]);
     let blocks = [1, 2].map(|through| open(&vfs, &write(&vfs, plan(0, through), &series())));
     let (target, progress) = (MergeTarget { start: 0, span_ms: SPAN_MS }, Progress::default());

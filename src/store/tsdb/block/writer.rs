@@ -30,11 +30,13 @@ pub struct Plan {
     pub level: u64,
     /// Each sealed window that is contained, and what it was sealed through.
     pub windows: Vec<(Timestamp, Position)>,
+    /// Deletions before this are not in it any more, whatever its windows say.
+    pub cleaned: Position,
 }
 
 impl Plan {
     fn sealed_through(&self) -> Position {
-        self.windows.iter().map(|(_, through)| *through).max().unwrap_or_default()
+        self.windows.iter().map(|(_, through)| *through).max().unwrap_or_default().max(self.cleaned)
     }
 
     /// The file's name tells blocks of one start apart by what they contain and how often that was merged.
@@ -144,12 +146,15 @@ impl<'a> Writer<'a> {
         let essentials = join_parts(parts);
         let mut table = Vec::new();
         push_table(&mut table, &self.records, &dictionary.labels_offsets);
+        // One that says only what was sealed is as old as its time.
+        let bounds = if self.is_empty() { (self.plan.start, self.plan.start) } else { (self.oldest, self.newest) };
+        let (oldest, newest) = bounds;
         let footer = Footer {
             start: self.plan.start,
             span_ms: self.plan.span_ms,
             level: self.plan.level,
-            oldest: self.oldest,
-            newest: self.newest,
+            oldest,
+            newest,
             sealed_through: self.plan.sealed_through(),
             series: self.records.len() as u64,
             samples: self.samples,

@@ -15,7 +15,10 @@ use crate::{
     },
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A partition outlives its place in the head: queries and the sealer hold on to it.
 pub type SharedPartition = Arc<Mutex<Partition>>;
@@ -216,7 +219,7 @@ impl Head {
         for change in changes {
             match *change {
                 RunChange::Open { series, value, first, step_ms } => {
-                    let run = Run { value, first, step_ms: step_ms.max(1), end: RunEnd::Open };
+                    let run = Run::new(value, first, step_ms, RunEnd::Open);
                     match open.get(&series) {
                         Some(before) if before.value.to_bits() == value.to_bits() && before.step_ms == run.step_ms => {}
                         before => {
@@ -232,11 +235,39 @@ impl Head {
                     self.keep_run(series, ended, moment);
                 }
                 RunChange::Whole { series, value, first, last, step_ms } => {
-                    let run = Run { value, first, step_ms: step_ms.max(1), end: RunEnd::Last(last) };
+                    let run = Run::new(value, first, step_ms, RunEnd::Last(last));
                     self.keep_run(series, Some(run), moment);
                 }
             }
         }
+    }
+
+    /// Splits the open runs of `series` that have points in `range` where that ends, or now: what is before ends, without
+    /// a marker, and what follows is another open run. The caller holds the open runs; nothing of it can be seen.
+    pub fn split_runs(&self, open: &mut IdMap<Run>, series: &[SeriesId], range: TimeRange, moment: &Moment) {
+        for id in series {
+            let split = open.get(id).and_then(|run| run.split(range.end().min(moment.now_ms)));
+            if let Some((before, after)) = split.filter(|(before, _)| before.until(before.first) >= range.start()) {
+                open.insert(*id, after);
+                self.keep_run(*id, Some(before), moment);
+            }
+        }
+    }
+
+    /// The windows with something in `range` that hold any of `series`, oldest first.
+    pub fn windows_with(&self, series: &[SeriesId], range: TimeRange) -> BTreeSet<Timestamp> {
+        let mut windows = BTreeSet::new();
+        for (number, shard) in self.shards.iter().enumerate() {
+            let of_shard = || series.iter().filter(|id| id.shard() == number);
+            for (window, partition) in shard.read().iter() {
+                let held = partition.lock();
+                let overlaps = held.oldest <= range.end() && range.start() <= held.newest;
+                if overlaps && of_shard().any(|id| held.column_of(*id).is_ok()) {
+                    windows.insert(*window);
+                }
+            }
+        }
+        windows
     }
 
     /// Puts a closed run into the window it ended in.

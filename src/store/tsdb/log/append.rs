@@ -186,6 +186,14 @@ impl Log {
         ticket
     }
 
+    /// The next record begins a segment, so that the one before can be given up whole.
+    pub fn leave_segment(&self) {
+        let mut state = self.shared.state.lock();
+        if state.end > state.base + HEADER_BYTES as u64 {
+            state.begin_segment();
+        }
+    }
+
     fn wake(&self, state: &State) {
         if state.idle {
             self.shared.work.notify_one();

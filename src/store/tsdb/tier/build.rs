@@ -30,6 +30,8 @@ pub struct TierTarget {
     pub resolution_ms: i64,
     /// The file it takes the place of, whose buckets stay as they are; `None` where all samples are there.
     pub old: Option<Arc<Block>>,
+    /// What it is built of has nothing any more of deletions before this.
+    pub cleaned: Position,
 }
 
 /// Reads `raw` as a query would and writes one file for each target, finest resolution first, each of which divides the
@@ -52,7 +54,7 @@ pub fn build_tiers(
         let blocks = raw.iter().chain(&tier.old);
         let windows: BTreeSet<(Timestamp, Position)> = blocks.flat_map(|block| block.windows()).collect();
         let MergeTarget { start, span_ms } = target;
-        let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect() };
+        let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect(), cleaned: tier.cleaned };
         match Writer::new(vfs, &tier.directory, plan) {
             Ok(writer) => writers.push(writer),
             Err(error) => {

@@ -26,6 +26,7 @@ mod resets;
 #[cfg(test)]
 mod tests;
 
+pub use buckets::bucket_end;
 pub use build::{TierTarget, build_tiers};
 pub use choice::{Reading, Shape, fidelity, shape_of};
 pub use columns::{Column, Columns, columns_of};

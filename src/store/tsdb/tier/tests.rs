@@ -42,7 +42,13 @@ fn labels(number: usize) -> Labels {
 
 /// A block of raw samples, each series with its number.
 fn raw(vfs: &Arc<dyn Vfs>, through: u64, series: &[(usize, Samples, Vec<Run>)]) -> Arc<Block> {
-    let plan = Plan { start: START, span_ms: DAY_MS, level: 1, windows: vec![(START, Position(through))] };
+    let plan = Plan {
+        start: START,
+        span_ms: DAY_MS,
+        level: 1,
+        windows: vec![(START, Position(through))],
+        cleaned: Position::default(),
+    };
     let mut writer = Writer::new(&**vfs, Path::new("/blocks"), plan).unwrap();
     for (number, samples, runs) in series {
         let mut draft = Draft::default();
@@ -69,6 +75,7 @@ fn build(
         directory: PathBuf::from(format!("/{resolution_ms}")),
         resolution_ms: *resolution_ms,
         old: old.map(|old| old[at].clone()),
+        cleaned: Position::default(),
     };
     let targets: Vec<TierTarget> = RESOLUTIONS.iter().enumerate().map(target).collect();
     let progress = Progress::default();
@@ -349,7 +356,7 @@ proptest! {
                 let _ = filled_buckets(&block, series, TimeRange::ALL, resolution_ms, &block.clock_cache());
             }
             let (directory, old) = (PathBuf::from("/blocks"), Some(Arc::new(block)));
-            let target = TierTarget { directory, resolution_ms, old };
+            let target = TierTarget { directory, resolution_ms, old, cleaned: Position::default() };
             let built = build_tiers(&*vfs, &[], TARGET, &[target], 9, &|_| kind, &|_| true, &Progress::default());
             prop_assert!(built.is_ok());
         }
@@ -407,7 +414,7 @@ fn histograms_that_are_gauges_keep_last_and_sum() {
 #[test]
 fn a_series_with_one_sample_a_bucket_and_runs_stay_as_they_are() {
     let vfs = disk();
-    let run = Run { value: 3.0, first: START + 9, step_ms: 15_000, end: RunEnd::StaleAt(START + 999_999) };
+    let run = Run::new(3.0, START + 9, 15_000, RunEnd::StaleAt(START + 999_999));
     let samples = samples_of(&[Event::Up(1); 40], 400_000, 5, MetricKind::Unknown);
     let tiers = build(&vfs, &[raw(&vfs, 1, &[(0, samples.clone(), vec![run])])], None, 1, MetricKind::Unknown);
     assert_eq!(read(&tiers[0], RESOLUTIONS[0], Shape::Values), (samples, Fidelity::Exact));
@@ -425,7 +432,12 @@ fn what_is_not_kept_is_left_out_and_nothing_makes_no_file() {
     let vfs = disk();
     let samples = samples_of(&[Event::Up(1); 40], 15_000, 5, MetricKind::Unknown);
     let blocks = [raw(&vfs, 1, &[(0, samples.clone(), Vec::new()), (1, samples, Vec::new())])];
-    let target = || TierTarget { directory: PathBuf::from("/300000"), resolution_ms: 300_000, old: None };
+    let target = || TierTarget {
+        directory: PathBuf::from("/300000"),
+        resolution_ms: 300_000,
+        old: None,
+        cleaned: Position::default(),
+    };
     let build = |keeps: &dyn Fn(&Labels) -> bool, progress: &Progress| {
         let kind = |_: &Labels| MetricKind::Unknown;
         build_tiers(&*vfs, &blocks, TARGET, &[target()], 1, &kind, keeps, progress).unwrap()
