@@ -214,7 +214,9 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.state.lock().stop = true;
         self.shared.wake.notify_all();
-        for thread in self.threads.drain(..) {
+        // The last to hold it may be a piece of a query, whose thread ends by itself.
+        let own = std::thread::current().id();
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != own) {
             // A worker never panics outside a piece, and a piece's panic is caught.
             let _ = thread.join();
         }
