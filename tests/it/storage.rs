@@ -93,6 +93,29 @@ fn query_range(server: &TestServer, query: &str, (start_ms, end_ms, step_ms): (i
     answer.json()
 }
 
+/// Off the edges of buckets: lines stay flat and without gaps, and it is said what was done.
+fn check_off_edges(server: &TestServer, begin: i64, last: i64) {
+    let resolutions = |answer: &Value| -> Vec<String> {
+        let tiers = answer["data"]["stats"]["tiers"].as_array().cloned().unwrap_or_default();
+        let told =
+            |tier: &Value| format!("{} {}", tier["resolution"].as_str().unwrap(), tier["fidelity"].as_str().unwrap());
+        tiers.iter().map(told).collect()
+    };
+    let answer = query_range(server, "rate(history_total[47m])", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
+    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+    assert!(values.iter().all(|value| (value[1].as_str().unwrap().parse::<f64>().unwrap() - 1.0).abs() < 1e-9));
+    let found = resolutions(&answer);
+    assert!(found.contains(&"1h widened".to_owned()) && found.contains(&"5m widened".to_owned()), "{found:?}");
+    let infos = answer["infos"].to_string();
+    assert!(infos.contains("windows were widened to whole buckets") && infos.contains("in buckets of 1h"), "{infos}");
+    let answer = query_range(server, "deriv(history_total[2h])", (begin + 2 * HOUR_MS, last, HOUR_MS));
+    assert!(answer["infos"].to_string().contains("deriv is approximate"), "{answer}");
+    // A selector has no gaps anywhere.
+    let answer = query_range(server, "history_total", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
+    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+    assert_eq!(values.len() as i64, (last - begin - 2 * HOUR_MS - 1000) / (77 * 60_000) + 1);
+}
+
 #[test]
 fn weeks_of_history_become_buckets_and_answers_say_so() {
     let server = TestServer::with_config(
@@ -148,27 +171,7 @@ fn weeks_of_history_become_buckets_and_answers_say_so() {
         .filter_map(|block| block["start"].as_f64())
         .fold(f64::MAX, f64::min);
     assert!(oldest * 1000.0 > (now - 5 * DAY_MS) as f64, "samples are gone: {oldest}, {report}");
-    let resolutions = |answer: &Value| -> Vec<String> {
-        let tiers = answer["data"]["stats"]["tiers"].as_array().cloned().unwrap_or_default();
-        tiers
-            .iter()
-            .map(|tier| format!("{} {}", tier["resolution"].as_str().unwrap(), tier["fidelity"].as_str().unwrap()))
-            .collect()
-    };
-    // Off the edges of buckets: the line stays flat, and it is said what was done.
-    let answer = query_range(&server, "rate(history_total[47m])", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
-    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
-    assert!(values.iter().all(|value| (value[1].as_str().unwrap().parse::<f64>().unwrap() - 1.0).abs() < 1e-9));
-    let found = resolutions(&answer);
-    assert!(found.contains(&"1h widened".to_owned()) && found.contains(&"5m widened".to_owned()), "{found:?}");
-    let infos = answer["infos"].to_string();
-    assert!(infos.contains("windows were widened to whole buckets") && infos.contains("in buckets of 1h"), "{infos}");
-    let answer = query_range(&server, "deriv(history_total[2h])", (first + HOUR_MS, last, HOUR_MS));
-    assert!(answer["infos"].to_string().contains("deriv is approximate"), "{answer}");
-    // A selector has no gaps anywhere.
-    let answer = query_range(&server, "history_total", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
-    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
-    assert_eq!(values.len() as i64, (last - begin - 2 * HOUR_MS - 1000) / (77 * 60_000) + 1);
+    check_off_edges(&server, begin, last);
     // The same import once more changes nothing, not even after it was folded in.
     let again = Series::new("history_total", &[], &count(begin + 3 * DAY_MS, begin + 4 * DAY_MS));
     assert_eq!(server.write(&wire::write_request(&[again])).status, 204);
