@@ -353,4 +353,6 @@ mod tests;
 #[cfg(test)]
 mod tests_random;
 #[cfg(test)]
+mod tests_reduced;
+#[cfg(test)]
 mod tests_tiers;

@@ -7,7 +7,7 @@
 use super::load::{Acknowledged, Load};
 use super::past::{HOUR_MS, Past};
 use super::support::server::{Options, TestServer, command, run};
-use super::support::tools::eventually;
+use super::support::tools::{eventually, now_ms};
 use super::support::{http, wire};
 use super::{Random, START_MAX, rounds, turn};
 use std::ffi::OsStr;
@@ -15,10 +15,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(20);
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Days whose buckets are built.
+const TIERED_DAYS: i64 = 12;
+/// Where these are in the data directory.
+const TIERS: [&str; 2] = ["tiers/300000", "tiers/3600000"];
+
+/// Where these days end: every stretch that they lie in is over.
+static TIERED_END_MS: LazyLock<i64> = LazyLock::new(|| now_ms() - now_ms().rem_euclid(5 * DAY_MS) - 5 * DAY_MS);
 
 /// Whose end the kill is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,8 +48,9 @@ struct Work {
     is_copy: bool,
 }
 
-const WORK: [Work; 5] = [
+const WORK: [Work; 6] = [
     Work { name: "compaction", run: compact, victim: Victim::Server, is_kept: false, is_copy: false },
+    Work { name: "tiers", run: build_tiers, victim: Victim::Server, is_kept: false, is_copy: false },
     Work { name: "backup", run: download, victim: Victim::Server, is_kept: true, is_copy: true },
     Work { name: "backup command", run: download, victim: Victim::Command, is_kept: false, is_copy: true },
     Work { name: "scheduled backup", run: schedule, victim: Victim::Server, is_kept: true, is_copy: true },
@@ -50,6 +59,21 @@ const WORK: [Work; 5] = [
 
 fn compact(bench: &Bench) -> Result<(), String> {
     bench.command(["storage", "compact", "--url", &bench.url()].map(OsStr::new))
+}
+
+/// Something more in all stretches that are over, so that their buckets are built again, of all samples.
+fn build_tiers(bench: &Bench) -> Result<(), String> {
+    let number = bench.next() as i64;
+    let points: Vec<(i64, f64)> =
+        (1..=TIERED_DAYS).map(|day| (*TIERED_END_MS - day * DAY_MS + 1 + number, number as f64)).collect();
+    let body = wire::write_request(&[wire::Series::new("fault_more", &[], &points)]);
+    let answer = http::try_send("POST", &format!("{}/api/v1/write", bench.url()), wire::WRITE_HEADERS, &body)?;
+    assert_eq!(answer.status, 204, "{answer}");
+    compact(bench)?;
+    for resolution in TIERS {
+        assert!(!names(&bench.data.join(resolution)).is_empty(), "no buckets in {resolution}");
+    }
+    Ok(())
 }
 
 /// Each with a name of its own, as those that a cron job gives.
@@ -80,6 +104,7 @@ fn snapshot(bench: &Bench) -> Result<(), String> {
 struct Bench {
     url: Mutex<String>,
     config: PathBuf,
+    data: PathBuf,
     snapshots: PathBuf,
     copies: PathBuf,
     scheduled: PathBuf,
@@ -94,6 +119,7 @@ impl Bench {
         let bench = Bench {
             url: Mutex::new(server.url().to_owned()),
             config: server.data().parent().unwrap().join("observatory.yml"),
+            data: server.data().to_owned(),
             snapshots: server.data().join("snapshots"),
             copies: directory.path().join("copies"),
             scheduled: directory.path().join("scheduled"),
@@ -153,7 +179,9 @@ impl Bench {
     /// What an interrupted write may have left, here and in the data directory.
     fn left_over(&self, data: &Path) -> Vec<PathBuf> {
         let places = [data, &data.join("blocks"), &data.join("log"), &self.snapshots, &self.copies, &self.scheduled];
-        let all = places.into_iter().flat_map(|place| names(place).into_iter().map(|name| place.join(name)));
+        let tiers = TIERS.map(|tier| data.join(tier));
+        let places = places.into_iter().chain(tiers.iter().map(PathBuf::as_path));
+        let all = places.flat_map(|place| names(place).into_iter().map(|name| place.join(name)));
         all.filter(|path| !["", "backup", "block", "copy", "log"].contains(&ending(path))).collect()
     }
 }
@@ -189,6 +217,18 @@ impl Expected {
                 .collect();
             assert_eq!(server.write(&wire::write_request(&series)).status, 204);
         }
+        for day in 1..=TIERED_DAYS {
+            let point = |series: i64, step: i64| {
+                (*TIERED_END_MS - day * DAY_MS + (step + 1) * 300_000, (step * step * series % 977) as f64)
+            };
+            let series: Vec<wire::Series> = (0..200)
+                .map(|n| {
+                    let points: Vec<(i64, f64)> = (0..288).map(|step| point(n, step)).collect();
+                    wire::Series::new("fault_tiered", &[("n", &n.to_string())], &points)
+                })
+                .collect();
+            assert_eq!(server.write(&wire::write_request(&series)).status, 204);
+        }
         let past = Past::write(server, origin_ms);
         let end = (origin_ms + 16 * HOUR_MS) as f64 / 1000.0;
         let mut expected = Expected { past, end, answers: Vec::new() };
@@ -200,6 +240,11 @@ impl Expected {
         let mut found = self.past.answers(server);
         for question in ["count_over_time(fault_bulk[1d])", "max_over_time(fault_bulk[1d])"] {
             found.push(server.query(question, Some(self.end)).to_string());
+        }
+        // Windows that begin and end with days: of buckets, where these are there.
+        for function in ["count_over_time", "sum_over_time", "max_over_time"] {
+            let question = format!("{function}(fault_tiered[{TIERED_DAYS}d])");
+            found.push(server.query(&question, Some(*TIERED_END_MS as f64 / 1000.0)).to_string());
         }
         found
     }

@@ -1,5 +1,6 @@
 //! The operator's side: `observatory storage`, merging on demand, and what happens at the limits.
 
+use super::support::http::percent_encode;
 use super::support::server::{Options, TestServer, run};
 use super::support::tools::{eventually, now_ms};
 use super::support::wire::{self, Series};
@@ -70,6 +71,115 @@ fn storage_is_shown_merged_and_opened_without_a_server() {
     assert!(code == Some(1) && text.contains("does not answer") && text.contains("--data-dir"), "{text}");
     let (code, text) = cli(&["storage", "--data-dir", "/"]);
     assert!(code == Some(1) && text.contains("no data directory"), "{text}");
+}
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Lets all blocks that are there look as if nothing had come into them for so many days.
+fn age_blocks(server: &TestServer, days: u64) {
+    let then = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+    for entry in std::fs::read_dir(server.data().join("blocks")).unwrap() {
+        std::fs::File::open(entry.unwrap().path()).unwrap().set_modified(then).unwrap();
+    }
+}
+
+fn query_range(server: &TestServer, query: &str, (start_ms, end_ms, step_ms): (i64, i64, i64)) -> Value {
+    let query = percent_encode(query);
+    let [start, end, step] = [start_ms, end_ms, step_ms].map(|ms| ms as f64 / 1000.0);
+    let path = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}&stats=all");
+    let answer = server.get(&path);
+    assert_eq!(answer.status, 200, "{answer}");
+    answer.json()
+}
+
+/// Off the edges of buckets: lines stay flat and without gaps, and it is said what was done.
+fn check_off_edges(server: &TestServer, begin: i64, last: i64) {
+    let resolutions = |answer: &Value| -> Vec<String> {
+        let tiers = answer["data"]["stats"]["tiers"].as_array().cloned().unwrap_or_default();
+        let told =
+            |tier: &Value| format!("{} {}", tier["resolution"].as_str().unwrap(), tier["fidelity"].as_str().unwrap());
+        tiers.iter().map(told).collect()
+    };
+    let answer = query_range(server, "rate(history_total[47m])", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
+    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+    assert!(values.iter().all(|value| (value[1].as_str().unwrap().parse::<f64>().unwrap() - 1.0).abs() < 1e-9));
+    let found = resolutions(&answer);
+    assert!(found.contains(&"1h widened".to_owned()) && found.contains(&"5m widened".to_owned()), "{found:?}");
+    let infos = answer["infos"].to_string();
+    assert!(infos.contains("windows were widened to whole buckets") && infos.contains("in buckets of 1h"), "{infos}");
+    let answer = query_range(server, "deriv(history_total[2h])", (begin + 2 * HOUR_MS, last, HOUR_MS));
+    assert!(answer["infos"].to_string().contains("deriv is approximate"), "{answer}");
+    // A selector has no gaps anywhere.
+    let answer = query_range(server, "history_total", (begin + 2 * HOUR_MS + 1000, last, 77 * 60_000));
+    let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+    assert_eq!(values.len() as i64, (last - begin - 2 * HOUR_MS - 1000) / (77 * 60_000) + 1);
+}
+
+#[test]
+fn weeks_of_history_become_buckets_and_answers_say_so() {
+    let server = TestServer::with_config(
+        "storage: {retention: 2d, tiers: [{resolution: 5m, retention: 15d}, {resolution: 1h, retention: 90d}]}\n\
+         self_scrape: false\nhosts: {enabled: false}\n",
+    );
+    let now = now_ms() - now_ms().rem_euclid(HOUR_MS);
+    let begin = now - now.rem_euclid(DAY_MS) - 21 * DAY_MS;
+    // A counter that grows by one a second, a sample a minute, until now.
+    let count = |from: i64, to: i64| -> Vec<(i64, f64)> {
+        let steps = from / 60_000 + 1..=to / 60_000;
+        steps.map(|minute| (minute * 60_000, ((minute * 60_000 - begin) / 1000) as f64)).collect()
+    };
+    // What is new first: how old anything is, is told by that.
+    for from in (0..).map(|day| now - (day + 1) * DAY_MS).take_while(|from| *from > begin - DAY_MS) {
+        let series = Series::new("history_total", &[], &count(from.max(begin), from + DAY_MS));
+        let answer = server.write(&wire::write_request(&[series]));
+        assert_eq!(answer.status, 204, "{answer}");
+    }
+    let compact = || {
+        let (code, text) = cli(&["storage", "compact", "--url", server.url()]);
+        assert_eq!(code, Some(0), "{text}");
+    };
+    compact();
+    // Every sample is there, and every hour is flat, before and after most of them became buckets.
+    let (first, last) = (begin + HOUR_MS, now);
+    let check = |what: &str| {
+        for (query, want) in [
+            ("rate(history_total[1h])", "1"),
+            ("increase(history_total[1h])", "3600"),
+            ("count_over_time(history_total[1h])", "60"),
+        ] {
+            let answer = query_range(&server, query, (first, last, HOUR_MS));
+            let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+            assert_eq!(values.len() as i64, (last - first) / HOUR_MS + 1, "{what}: {query}");
+            assert!(values.iter().all(|value| value[1] == want), "{what}: {query}: {values:?}");
+            let infos = answer["infos"].to_string();
+            assert!(!infos.contains("buckets"), "{what}: {query}: {infos}");
+        }
+    };
+    check("samples");
+    // Too fresh to be folded, then quiet for long.
+    age_blocks(&server, 8);
+    compact();
+    check("buckets");
+    let files = |resolution: &str| std::fs::read_dir(server.data().join("tiers").join(resolution)).unwrap().count();
+    assert!(files("300000") >= 12 && files("3600000") >= 18, "{} {}", files("300000"), files("3600000"));
+    let report = server.get("/api/v1/status/storage").data();
+    let oldest = report["blocks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|block| block["start"].as_f64())
+        .fold(f64::MAX, f64::min);
+    assert!(oldest * 1000.0 > (now - 5 * DAY_MS) as f64, "samples are gone: {oldest}, {report}");
+    check_off_edges(&server, begin, last);
+    // The same import once more changes nothing, not even after it was folded in.
+    let again = Series::new("history_total", &[], &count(begin + 3 * DAY_MS, begin + 4 * DAY_MS));
+    assert_eq!(server.write(&wire::write_request(&[again])).status, 204);
+    check("imported twice");
+    compact();
+    age_blocks(&server, 8);
+    compact();
+    check("folded twice");
 }
 
 fn token(name: &str, scope: &str) -> String {

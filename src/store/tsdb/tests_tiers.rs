@@ -264,6 +264,63 @@ fn what_comes_for_buckets_alone_waits_seven_days_and_fills_what_is_empty() {
 }
 
 #[test]
+fn what_fills_a_series_keeps_what_no_bucket_of_it_had_before() {
+    let bench = tiered();
+    let store = bench.open();
+    let day = BEGIN;
+    // Hours of a counter that never fell, and none of one of which there is nothing but an end.
+    let (steady, ended) = (
+        Labels::from_pairs([("__name__", "steady_total")]).unwrap(),
+        Labels::from_pairs([("__name__", "ended_total")]).unwrap(),
+    );
+    write(&store, &steady, (0..120).map(|at| (day + at * MINUTE_MS, at as f64)));
+    write(&store, &ended, (0..2).map(|at| (day + at * MINUTE_MS, STALE_NAN)));
+    live(&bench, &store, 8);
+    for series in [&steady, &ended] {
+        // Within each hour it falls, and then it ends.
+        let falls = (1..=120).map(|at| (day + 12 * HOUR_MS + at * MINUTE_MS, (at % 37) as f64));
+        write(&store, series, falls.chain([(day + 14 * HOUR_MS + MINUTE_MS, STALE_NAN)]));
+    }
+    let found = |store: &Tsdb, series: &Labels| {
+        let hints = hints("increase", day + 13 * HOUR_MS, HOUR_MS, HOUR_MS);
+        let (samples, _) = ask(store, series, range(day + 12 * HOUR_MS + 1, day + 14 * HOUR_MS), &hints);
+        let hours = increases(&samples, day + 13 * HOUR_MS, day + 14 * HOUR_MS, HOUR_MS);
+        let instant = Hints { first_ms: day + 15 * HOUR_MS, lookback_ms: HOUR_MS, ..Hints::default() };
+        let (samples, _) = ask(store, series, range(day + 14 * HOUR_MS + 1, day + 15 * HOUR_MS), &instant);
+        (hours, samples.values.last().is_some_and(|value| crate::model::is_stale(*value)))
+    };
+    let before = [found(&store, &steady), found(&store, &ended)];
+    assert!(before[0].1 && before[0] == before[1], "{before:?}");
+    keep_up(&store);
+    bench.clock.advance(8 * DAY_MS);
+    keep_up(&store);
+    assert!(store.shared.places.read().files.iter().all(|block| block.footer.start >= day + DAY_MS), "folded");
+    assert_eq!([found(&store, &steady), found(&store, &ended)], before);
+}
+
+#[test]
+fn an_import_that_goes_on_is_folded_as_one_and_loses_no_sample_at_the_seams() {
+    let bench = tiered();
+    let store = bench.open();
+    live(&bench, &store, 8);
+    let (day, other) = (BEGIN + 2 * DAY_MS, labels(1));
+    let whole = range(day + 1, day + 6 * HOUR_MS);
+    // Two hours every three days. The first sample of each lies in the last bucket of the one before.
+    for part in 0..3 {
+        let from = day + part * 2 * HOUR_MS;
+        write(&store, &other, (0..120).map(|at| (from + at * MINUTE_MS, 1.0)));
+        assert_eq!(count_of(&store, &other, whole), 120 * (part as u64 + 1) - 1);
+        keep_up(&store);
+        bench.clock.advance(4 * DAY_MS);
+        keep_up(&store);
+    }
+    bench.clock.advance(4 * DAY_MS);
+    keep_up(&store);
+    assert!(store.shared.places.read().files.iter().all(|block| block.footer.start >= day + DAY_MS), "folded");
+    assert_eq!(count_of(&store, &other, whole), 359);
+}
+
+#[test]
 fn history_that_is_imported_before_the_retention_of_samples_is_built_after_seven_days() {
     let bench = tiered();
     let store = bench.open();

@@ -8,7 +8,6 @@ use super::{
     block::{Block, Cuts, MergeTarget, Progress},
     engine::{Places, Shared},
     log::Position,
-    options::TierOptions,
     stretch::{Stretch, is_stale, stretches},
     tier::{MetricKind, TierTarget, build_tiers, kind_by_name},
 };
@@ -141,7 +140,6 @@ impl Shared {
     }
 
     fn build_of(&self, places: &Places, stretch: &Stretch, times: Times, at_once: bool) -> Option<Build> {
-        let tiers = &self.options.tiers;
         let is_complete = stretch.is_complete();
         let lacking = self.lacking(stretch, times.reference);
         let is_over = stretch.end().saturating_add(self.options.quiet_ms) <= times.now_ms;
@@ -151,7 +149,7 @@ impl Shared {
         let raw = if is_complete {
             self.is_due(places, stretch, &lacking, times, at_once).then(|| stretch.raw.clone())?
         } else {
-            self.late_blocks(stretch, tiers, times)
+            self.late_blocks(places, stretch, times)?
         };
         let lack = |tier: usize| Lack { tier, files: stretch.tiers[tier].clone(), keeps_buckets: !is_complete };
         let tiers: Vec<Lack> = lacking.into_iter().map(lack).collect();
@@ -185,10 +183,13 @@ impl Shared {
         is_quiet && (more > all / REBUILD_PART || files().all(|file| since_ms(file) >= REBUILD_MS))
     }
 
-    /// What came late for a stretch whose samples are gone, and has been quiet for long enough.
-    fn late_blocks(&self, stretch: &Stretch, tiers: &[TierOptions], times: Times) -> Vec<Arc<Block>> {
-        let is_new = |block: &&Arc<Block>| !stretch.is_covered(block, tiers, times.reference);
-        stretch.raw.iter().filter(is_new).filter(|block| self.is_late_quiet(block, times)).cloned().collect()
+    /// What came late for a stretch whose samples are gone, once all of it has been quiet for long enough: blocks that
+    /// follow each other share a bucket, which what is folded first would fill alone.
+    fn late_blocks(&self, places: &Places, stretch: &Stretch, times: Times) -> Option<Vec<Arc<Block>>> {
+        let is_new = |block: &&Arc<Block>| !stretch.is_covered(block, &self.options.tiers, times.reference);
+        let late: Vec<Arc<Block>> = stretch.raw.iter().filter(is_new).cloned().collect();
+        let is_quiet = !self.is_live(places, stretch) && late.iter().all(|block| self.is_late_quiet(block, times));
+        is_quiet.then_some(late)
     }
 
     /// Whether nothing has come into a block for long. Told by its file, so that it outlasts restarts; a merge begins it

@@ -189,9 +189,10 @@ impl OldSeries<'_> {
     fn read(&self, resolution_ms: i64, runs: &mut Vec<Run>) -> Buckets {
         let mut buckets = Buckets { columns: None, rows: Vec::new(), kept: Vec::new() };
         let Some(record) = self.file.record_of(self.series) else { return buckets };
-        buckets.columns = columns_of(&record);
-        match buckets.columns {
+        match columns_of(&record) {
             Some(columns) => {
+                // What fills it may need a column that nothing did so far.
+                buckets.columns = columns.of_kind();
                 runs.extend_from_slice(record.runs());
                 read_rows(&record, columns, resolution_ms, self.clocks, &mut buckets.rows);
                 buckets.kept = read_kept(&record, TimeRange::ALL, resolution_ms);
@@ -209,7 +210,7 @@ impl OldSeries<'_> {
 
 /// All buckets of a series.
 struct Buckets {
-    /// Those of the file it comes from; `None` where that had samples or there was none.
+    /// Those of the kind that the file it comes from had; `None` where that had samples or no value, or there was none.
     columns: Option<Columns>,
     rows: Vec<Row>,
     kept: Vec<Kept>,

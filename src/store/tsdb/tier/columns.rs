@@ -61,6 +61,17 @@ impl Columns {
         Columns(self.0 | others.0)
     }
 
+    /// All columns of the kind that a record with these was built as, those included that no bucket needed so far; `None`
+    /// where no bucket had a value, so that nothing tells.
+    pub fn of_kind(self) -> Option<Columns> {
+        match (self.has(Column::First), self.has(Column::Sum)) {
+            (true, true) => Some(Columns::ALL),
+            (true, false) => Some(Columns::COUNTER),
+            (false, true) => Some(Columns::GAUGE),
+            (false, false) => None,
+        }
+    }
+
     pub fn without(self, column: Column) -> Columns {
         Columns(self.0 & !(1 << column as u16))
     }
