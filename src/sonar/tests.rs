@@ -21,7 +21,9 @@ use super::{
 use crate::{
     ingest::{Ingest, IngestConfig},
     jobs::{JobState, Jobs},
-    mailbox::{Handler, Mailbox, Message, Pending, PutError},
+    mailbox::{
+        Accepted, HandleError, Handler, Handlers, Limits, Mailbox, Mailroom, Message, Pending, PutError, Queue, Which,
+    },
     model::{METRIC_NAME, Matcher, Samples, TimeRange, is_stale},
     stdx::clock::{Clock, ManualClock},
     store::{Hints, Queryable, Store, memory::Memory},
@@ -36,7 +38,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -66,13 +68,18 @@ impl Pauses for Skips {
 /// Hands messages straight to the handler, refusing some of them first.
 struct Direct {
     handler: Arc<dyn Handler>,
+    /// So many are kept in place of being handled.
+    keeps: AtomicI64,
+    kept: Mutex<Vec<Message>>,
+    /// Handled in place of the next one, which is kept.
+    instead: Mutex<Option<Message>>,
     full: AtomicI64,
     messages: AtomicU64,
     bytes_max: usize,
 }
 
 impl Mailbox for Direct {
-    fn put(&self, message: Message) -> Pending<'_, Result<(), PutError>> {
+    fn put(&self, message: Message) -> Pending<'_, Result<Accepted, PutError>> {
         Box::pin(async move {
             if self.full.fetch_sub(1, Ordering::SeqCst) > 0 {
                 return Err(PutError::Full { bytes: 1 });
@@ -81,7 +88,17 @@ impl Mailbox for Direct {
                 return Err(PutError::TooLarge { bytes: message.payload.len(), bytes_max: self.bytes_max });
             }
             self.messages.fetch_add(1, Ordering::SeqCst);
-            self.handler.handle(&message).await.map_err(|error| PutError::Unavailable(error.to_string()))
+            let instead = self.instead.lock().take();
+            let message = match (instead, self.keeps.fetch_sub(1, Ordering::SeqCst) > 0) {
+                (None, false) => message,
+                (instead, _) => {
+                    self.kept.lock().push(message);
+                    let Some(instead) = instead else { return Ok(Accepted::Waits) };
+                    instead
+                }
+            };
+            let handled = self.handler.handle(&message).await;
+            handled.map(|()| Accepted::Waits).map_err(|error| PutError::Unavailable(error.to_string()))
         })
     }
 }
@@ -126,6 +143,7 @@ fn around(clock: &ManualClock, skips: Arc<Skips>) -> Surroundings {
         clock: Arc::new(clock.clone()),
         pauses: skips,
         call_time: Duration::from_millis(300),
+        stored_time: Duration::from_millis(600),
         tls: Arc::new(tls),
     }
 }
@@ -148,6 +166,9 @@ impl Bench {
             Recorder::new(ingest.clone(), held.clone(), shared.clone(), retention_ms, metrics.clone(), stored.clone());
         let mailbox = Arc::new(Direct {
             handler: Arc::new(recorder),
+            keeps: AtomicI64::new(0),
+            kept: Mutex::default(),
+            instead: Mutex::default(),
             full: AtomicI64::new(0),
             messages: AtomicU64::new(0),
             bytes_max: message_bytes_max,
@@ -193,6 +214,7 @@ impl Bench {
             last_ms: self.last_ms.load(Ordering::SeqCst),
             refused: RefusedKeys::load(&*self.store),
             metrics: Vec::new(),
+            is_stalled: AtomicBool::new(false),
         };
         let result = run.run(Arc::new(|_, _, _| {})).await;
         if result.is_ok() {
@@ -502,6 +524,101 @@ async fn a_full_mailbox_is_waited_for_and_too_large_a_page_is_halved() {
     assert!(matches!(bench.sync(Scope::default()).await, Err(SyncError::Mailbox(_))));
 }
 
+/// The recorder, which does what it is told to do first.
+struct Moody {
+    recorder: Arc<dyn Handler>,
+    mood: Mutex<Option<HandleError>>,
+}
+
+impl Handler for Moody {
+    fn handle<'a>(&'a self, message: &'a Message) -> Pending<'a, Result<(), HandleError>> {
+        let mood = self.mood.lock().clone();
+        match mood {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.recorder.handle(message),
+        }
+    }
+}
+
+/// A bench with the embedded queue in the place of its mailbox.
+fn queued(mood: HandleError) -> (Bench, Mailroom, Arc<Moody>) {
+    let mut bench = Bench::new();
+    let queue = Queue::open(bench.store.clone(), Arc::new(bench.clock.clone()), Limits::default());
+    let moody = Arc::new(Moody { recorder: bench.mailbox.handler.clone(), mood: Mutex::new(Some(mood)) });
+    let (mailroom, mut handlers) = (Mailroom::new(queue, None), Handlers::default());
+    handlers.add(super::MESSAGE_KIND, moody.clone(), 1);
+    mailroom.start(handlers, "here");
+    bench.tools.mailbox = mailroom.mailbox();
+    (bench, mailroom, moody)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_a_dead_letter_is_stored_by_a_later_sync_also_where_it_was_dropped() {
+    let never = HandleError::Refused("never".to_owned());
+    let (bench, mailroom, moody) = queued(never.clone());
+    for day in 1..9 {
+        bench.server.world().analyze("a", "main", NOW - day * DAY, &values(&day.to_string()));
+    }
+    for is_dropped in [false, true] {
+        let summary = bench.sync(Scope::default()).await.unwrap();
+        assert_eq!((summary.failed, mailroom.queue().depth().dead), (1, 1));
+        assert!(bench.tools.board.problems()[0].message.contains("observatory mailbox"));
+        if is_dropped {
+            mailroom.discard(Which::All).await.unwrap();
+        }
+        *moody.mood.lock() = None;
+        bench.good_sync().await;
+        bench.assert_equals_source("a", "main");
+        assert_eq!((mailroom.queue().depth().dead, mailroom.queue().depth().waiting), (0, 0));
+        *moody.mood.lock() = Some(never.clone());
+        bench.server.world().analyze("a", "main", NOW - HOUR, &values("100"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_while_nothing_can_be_stored_comes_to_its_end_and_what_it_read_is_stored_later() {
+    let (bench, mailroom, moody) = queued(HandleError::Retry("no room".to_owned()));
+    let projects: Vec<String> = (0..60).map(|number| format!("p{number:02}")).collect();
+    for project in &projects {
+        bench.server.world().analyze(project, "main", NOW - DAY, &values("5"));
+    }
+    let began = std::time::Instant::now();
+    let summary = bench.sync(Scope::default()).await.unwrap();
+    assert_eq!((summary.failed, mailroom.queue().depth().waiting), (60, 60));
+    // Each alone would be waited for 600 ms, four at once.
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    // Another one puts nothing twice.
+    bench.sync(Scope::default()).await.unwrap();
+    assert_eq!(mailroom.queue().depth().waiting, 60);
+    *moody.mood.lock() = None;
+    bench.clock.advance(6 * 60_000);
+    while mailroom.queue().depth().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    projects.iter().for_each(|project| bench.assert_equals_source(project, "main"));
+    bench.good_sync().await;
+}
+
+#[tokio::test]
+async fn a_page_that_another_one_overtook_is_read_again_and_changes_nothing_when_it_comes_late() {
+    let bench = Bench::new();
+    for (ago, lines) in [(20, Some("1")), (15, Some("2")), (10, None), (5, Some("3"))] {
+        bench.server.world().analyze("a", "main", NOW - ago * DAY, &lines.map(values).unwrap_or_default());
+        if ago == 15 {
+            bench.mailbox.keeps.store(1, Ordering::SeqCst);
+            assert_eq!(bench.sync(Scope::default()).await.unwrap().failed, 1);
+        }
+    }
+    // What the first sync left in the mailbox is handled before what the second one put in.
+    let left = bench.mailbox.kept.lock().pop();
+    *bench.mailbox.instead.lock() = left;
+    bench.good_sync().await;
+    bench.assert_equals_source("a", "main");
+    let late = bench.mailbox.kept.lock().pop().unwrap();
+    bench.mailbox.handler.handle(&late).await.unwrap();
+    bench.assert_equals_source("a", "main");
+}
+
 #[tokio::test]
 async fn a_change_of_names_ends_the_old_series_and_begins_the_new_ones() {
     let mut bench = Bench::new();
@@ -612,7 +729,15 @@ fn room(bench: &Bench) -> (Sonar, Jobs) {
         retention_ms: 30 * DAY * 1000,
     };
     let direct = |handler| -> Arc<dyn Mailbox> {
-        Arc::new(Direct { handler, full: AtomicI64::new(0), messages: AtomicU64::new(0), bytes_max: usize::MAX })
+        Arc::new(Direct {
+            handler,
+            keeps: AtomicI64::new(0),
+            kept: Mutex::default(),
+            instead: Mutex::default(),
+            full: AtomicI64::new(0),
+            messages: AtomicU64::new(0),
+            bytes_max: usize::MAX,
+        })
     };
     (Sonar::new(parts, direct), jobs)
 }
