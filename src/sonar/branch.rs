@@ -257,10 +257,11 @@ impl SyncRun {
         if before.revision != page.revision {
             return Err(PutFailed::Overtaken);
         }
-        if !history::apply(&before, page, oldest_ms).is_news(&before) {
+        let applied = history::apply(&before, page, oldest_ms);
+        if !applied.is_news(&before) {
             return Ok(());
         }
-        if self.send(page.message(), analyses).await? == Accepted::Gone && !self.is_overtaken(page) {
+        if self.send(page.message(), analyses).await? == Accepted::Gone && !self.has_moved(page) {
             // Its id was handled and it is not stored: somebody let go of it as a dead letter. The source still has it.
             self.send(page.message_anew(), analyses).await?;
         }
@@ -268,7 +269,7 @@ impl SyncRun {
         let stored = async {
             loop {
                 let told = tools.stored.notified();
-                if self.is_overtaken(page) {
+                if self.has_moved(page) {
                     return;
                 }
                 // Told or not, the state says how it is.
@@ -282,12 +283,11 @@ impl SyncRun {
         if !in_time {
             return Err(SyncError::NotStored.into());
         }
-        // It may be another page of the branch that was stored, while this one waits for its next attempt. Only where
-        // all metrics are read is every date remembered, so that a page says nothing new once it is stored.
-        let after = state::load(&*tools.store, &page.project, &page.branch);
-        match page.is_complete && history::apply(&after, page, oldest_ms).is_news(&after) {
-            true => Err(PutFailed::Overtaken),
-            false => Ok(()),
+        // It may be another page of the branch that was stored, while this one waits for its next attempt. The same page
+        // over the same state gives the same state.
+        match state::load(&*tools.store, &page.project, &page.branch) == applied.state {
+            true => Ok(()),
+            false => Err(PutFailed::Overtaken),
         }
     }
 
@@ -308,7 +308,7 @@ impl SyncRun {
     }
 
     /// Whether something of the branch was stored since the page was read.
-    fn is_overtaken(&self, page: &Page) -> bool {
+    fn has_moved(&self, page: &Page) -> bool {
         state::load(&*self.tools.store, &page.project, &page.branch).revision > page.revision
     }
 }

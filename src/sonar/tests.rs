@@ -142,7 +142,7 @@ fn around(clock: &ManualClock, skips: Arc<Skips>) -> Surroundings {
     Surroundings {
         clock: Arc::new(clock.clone()),
         pauses: skips,
-        call_time: Duration::from_millis(300),
+        call_time: Duration::from_secs(1),
         stored_time: Duration::from_millis(600),
         tls: Arc::new(tls),
     }
@@ -402,7 +402,7 @@ async fn refusals_are_told_apart() {
 async fn html_cut_json_and_slow_answers_are_asked_for_again() {
     let bench = Bench::new();
     bench.server.world().analyze("a", "main", NOW - HOUR, &values("5"));
-    let faults = [Fault::Html, Fault::Truncated, Fault::Slow(Duration::from_millis(600)), Fault::Status(500)];
+    let faults = [Fault::Html, Fault::Truncated, Fault::Slow(Duration::from_millis(1_500)), Fault::Status(500)];
     bench.server.world().faults.extend(faults);
     bench.good_sync().await;
     bench.assert_equals_source("a", "main");
@@ -508,6 +508,14 @@ async fn gate_changes_and_versions_are_events_at_their_time() {
         let points = bench.points(&[(METRIC_NAME, "sonar_quality_gate_status"), ("status", status)]);
         assert!(points.len() == 62 && points.iter().all(|(_, stored)| *stored == value), "{points:?}");
     }
+    for (family, word) in [
+        ("sonar_event", "version"),
+        ("sonar_analysis_timestamp_seconds", "newest analysis"),
+        ("sonar_quality_gate_status", "gate"),
+    ] {
+        let help = bench.tools.ingest.metadata().get(family).map(|metadata| metadata.help).unwrap_or_default();
+        assert!(help.contains(word), "{family}: {help}");
+    }
 }
 
 #[tokio::test]
@@ -597,6 +605,22 @@ async fn a_sync_while_nothing_can_be_stored_comes_to_its_end_and_what_it_read_is
     }
     projects.iter().for_each(|project| bench.assert_equals_source(project, "main"));
     bench.good_sync().await;
+}
+
+#[tokio::test]
+async fn older_history_that_is_asked_for_later_comes_page_by_page_and_each_once() {
+    let mut bench = Bench::with(20_000);
+    bench.config.history_ms = 10 * DAY * 1000;
+    for index in 0..600 {
+        bench.server.world().analyze("a", "main", NOW - 29 * DAY + index * 4_003, &values(&(index / 2).to_string()));
+    }
+    bench.good_sync().await;
+    bench.config.history_ms = 29 * DAY * 1000 + HOUR * 1000;
+    let before = bench.server.world().calls.len();
+    bench.good_sync().await;
+    bench.assert_equals_source("a", "main");
+    let calls = bench.server.world().calls.len() - before;
+    assert!(calls < 40, "{calls} calls");
 }
 
 #[tokio::test]
@@ -718,6 +742,48 @@ proptest! {
 }
 
 /// The room as the house has it, over the stand-in.
+/// `SONAR_PROJECTS=200` is the full size.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_is_synced_whole_and_within_its_budget_whatever_fails_on_the_way() {
+    let projects: usize = std::env::var("SONAR_PROJECTS").map_or(20, |text| text.parse().unwrap());
+    let branches = ["main", "develop", "feature/x"];
+    let mut bench = Bench::new();
+    let per_hour = 1_000;
+    bench.config.calls_per_hour = per_hour;
+    bench.budget = Arc::new(Budget::new(Arc::new(bench.clock.clone()), per_hour));
+    {
+        let mut world = bench.server.world();
+        for (number, branch) in (0..projects).flat_map(|number| branches.map(|branch| (number, branch))) {
+            for day in 0..30 {
+                let date = NOW - day * DAY - (number as i64 * 61) % HOUR;
+                world.analyze(&format!("p{number:03}"), branch, date, &values(&(day / 3).to_string()));
+            }
+        }
+        // One call in twenty goes wrong.
+        for call in 0..projects * 8 {
+            world.faults.push_back(if call % 20 == 7 { fault((call / 20 % 5) as u8) } else { Fault::None });
+        }
+    }
+    let mut syncs = 0;
+    loop {
+        syncs += 1;
+        // A sync that gives up says so, and the next one goes on.
+        let summary = bench.sync(Scope::default()).await;
+        if summary.as_ref().is_ok_and(|summary| summary.failed == 0) {
+            break;
+        }
+        assert!(syncs < 20, "{summary:?} {:?}", bench.tools.board.problems());
+    }
+    for (number, branch) in (0..projects).flat_map(|number| branches.map(|branch| (number, branch))) {
+        bench.assert_equals_source(&format!("p{number:03}"), branch);
+    }
+    let (calls, took_ms) = (bench.server.world().calls.len() as i64, bench.clock.now_ms() - NOW * 1000);
+    // Half of an hour's calls may come at once, the others as time goes.
+    let allowed = (per_hour as i64 + took_ms * per_hour as i64 / 3_600_000) / 2 + 1;
+    println!("{projects} projects, {calls} calls in {syncs} syncs and {} minutes", took_ms / 60_000);
+    assert!(calls <= allowed, "{calls} calls in {took_ms} ms, {allowed} are allowed");
+}
+
 fn room(bench: &Bench) -> (Sonar, Jobs) {
     let jobs = Jobs::open(bench.store.clone(), Arc::new(bench.clock.clone()));
     let parts = Parts {

@@ -3,7 +3,7 @@
 
 use super::mailbox::Redis;
 use super::support::http::form;
-use super::support::server::TestServer;
+use super::support::server::{TestServer, run};
 use super::support::sonar::StandIn;
 use super::support::tools::{eventually, now_ms, program, run_ok};
 use serde_json::Value;
@@ -107,4 +107,23 @@ fn what_sonarcloud_and_a_workflow_measured_is_on_one_panel_over_redis() {
     let report = server.get("/api/v1/mailbox").data();
     assert_eq!(report["queue"]["waiting"], 0);
     assert!(report["redis"]["sent"].as_u64().is_some_and(|sent| sent >= 1), "{report}");
+}
+
+#[test]
+fn a_sync_while_redis_is_down_ends_with_a_problem_and_the_next_one_leaves_nothing_out() {
+    let (source, mut redis) = (source(), Redis::start());
+    redis.stop();
+    let sonar = format!("sonar:\n  url: {}\n  organization: org\n  calls_per_hour: 100000\n", source.url);
+    let server = TestServer::with_config(&(sonar + &redis.config("")));
+    let status = || server.get("/api/v1/sonar/status").data();
+    eventually("the sync gives up", Duration::from_secs(60), || status()["ended_ms"].is_i64().then_some(()));
+    let told = status()["problems"].to_string();
+    assert!(told.contains("cannot be put into the mailbox"), "{told}");
+    assert!(status()["success_ms"].is_null());
+    redis.start_again();
+    let finished = run(&["sonar", "sync", "--url", server.url()], |_| {});
+    assert!(finished.status.success(), "{finished:?}");
+    let series = panel(&server, &format!("sonar_coverage_ratio{{project=\"{PROJECT}\"}}"));
+    assert!(series[0]["values"].as_array().is_some_and(|values| values.len() >= 30 * 24 - 4), "{series:?}");
+    assert_eq!(status()["problems"].as_array().map(Vec::len), Some(0), "{}", status()["problems"]);
 }

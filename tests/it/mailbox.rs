@@ -56,13 +56,13 @@ impl Redis {
         });
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let _ = self.process.0.kill();
         let _ = self.process.0.wait();
     }
 
     /// Starts again with nothing: there is no persistence.
-    fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         self.process = Redis::process(self.port, self.directory.path(), &self.arguments);
         self.wait();
     }

@@ -8,6 +8,16 @@ const BOTH = `explore?q=sonar_coverage_ratio{project="${PROJECT.key}"}&q=pytest_
 // Not the name of the program.
 const LINK = { name: PROJECT.name, exact: true };
 
+/** Asks the API until `is` says so. */
+async function eventually(url, is) {
+  for (let tries = 0; tries < 300; tries += 1) {
+    const { data } = await fetch(url()).then((answer) => answer.json());
+    if (is(data)) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`It does not come: ${url()}`);
+}
+
 export async function testChain() {
   const source = await startSonar();
   const server = await startServer(
@@ -20,9 +30,12 @@ export async function testChain() {
         'job/tests/branch@base64/bWFpbg==',
         '# TYPE pytest_coverage_ratio gauge\npytest_coverage_ratio 0.755\n',
       );
+      await eventually(
+        () => `${server.url}api/v1/sonar/status`,
+        (data) => data.success_ms,
+      );
       const page = await open(`${server.url}quality`);
-      // The page looks again by itself.
-      await page.getByRole('link', LINK).waitFor({ timeout: 60_000 });
+      await page.getByRole('link', LINK).waitFor();
       await settle(page);
       assert.match(await page.locator('tr', { hasText: PROJECT.name }).innerText(), /81/);
       await axe(page, 'quality, synced');
@@ -36,6 +49,11 @@ export async function testChain() {
     });
 
     await test('synced history, a push and events of quality are on one chart', async () => {
+      // The chart's last point lies before now, by less than its step of five seconds.
+      await eventually(
+        () => `${server.url}api/v1/query?query=pytest_coverage_ratio&time=${Date.now() / 1000 - 5}`,
+        (data) => data.result.length > 0,
+      );
       const page = await open(`${server.url + BOTH}&from=now-30m`);
       await page.locator('.u-over').waitFor();
       const legend = page.locator('.legend');
