@@ -9,7 +9,7 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope},
     ingest::{Ingest, IngestConfig},
     jobs::Jobs,
-    mailbox::{Mailbox, Mailroom, Message, Pending, PutError, Queue},
+    mailbox::{Accepted, Mailbox, Mailroom, Message, Pending, PutError, Queue},
     model::Labels,
     promql::engine::{Engine, EngineConfig},
     sonar::{self, Sonar, SonarMetrics, Surroundings},
@@ -38,7 +38,7 @@ fn pages(_: &Method, path: &str, _: &HeaderMap) -> Option<Response<Body>> {
 fn sonar(ingest: &Ingest, store: &Arc<dyn Store>, jobs: &Jobs, clock: Arc<ManualClock>) -> Sonar {
     struct Nowhere;
     impl Mailbox for Nowhere {
-        fn put(&self, _: Message) -> Pending<'_, Result<(), PutError>> {
+        fn put(&self, _: Message) -> Pending<'_, Result<Accepted, PutError>> {
             Box::pin(async { Err(PutError::Full { bytes: 0 }) })
         }
     }

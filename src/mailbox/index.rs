@@ -135,6 +135,11 @@ impl Index {
         self.dead.first().copied()
     }
 
+    /// What a dead letter weighs; `None` where it is none.
+    pub fn dead_bytes_of(&self, number: u64) -> Option<u64> {
+        self.get(number).filter(|entry| matches!(entry.stage, Stage::Dead(_))).map(|entry| entry.bytes)
+    }
+
     /// Everything, oldest first.
     pub fn entries(&self) -> btree_map::Iter<'_, u64, Entry> {
         self.entries.iter()

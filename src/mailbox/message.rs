@@ -23,8 +23,18 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where producers put messages.
 pub trait Mailbox: Send + Sync {
-    /// Takes a message. Once this is `Ok` it will be handled at least once, whatever happens to the process.
-    fn put(&self, message: Message) -> Pending<'_, Result<(), PutError>>;
+    /// Takes a message. Once this is `Ok` it will be handled at least once, whatever happens to the process, or was.
+    fn put(&self, message: Message) -> Pending<'_, Result<Accepted, PutError>>;
+}
+
+/// What a mailbox says that took a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is going to be handled.
+    Waits,
+    /// One of its id is gone already, handled or dropped by hand: this one will not be handled. Only the embedded queue
+    /// knows that here; Redis is told when the message comes out.
+    Gone,
 }
 
 /// Why a message was not taken.

@@ -26,7 +26,7 @@ mod workers;
 pub use handlers::Handlers;
 pub use limits::{Limits, MESSAGE_BYTES_MAX};
 pub use mailroom::{Counts, LetterError, Mailroom, Report, Which};
-pub use message::{HandleError, Handler, Mailbox, Message, Pending, PutError};
+pub use message::{Accepted, HandleError, Handler, Mailbox, Message, Pending, PutError};
 pub use queue::{DeadLetter, Depth, Queue};
 pub use redis::{AddressError, RedisConfig, RedisReport, RedisStats, StreamReport};
 pub use stats::{Outcome, Recent, Stats};

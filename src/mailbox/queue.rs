@@ -1,7 +1,7 @@
 //! The embedded queue: messages in the store's small state, every step of one a log record.
 //!
 //! 1. [`Queue::put`](super::Mailbox::put) appends the message and waits for the disk. An id that waits or was handled is
-//!    taken as done.
+//!    taken as done; one that is a dead letter is a new message in the place of it.
 //! 2. [`Queue::take`] gives the oldest message of a kind to a worker, and appends that it did: what ends the process each
 //!    time it is handled must not do so for ever.
 //! 3. [`Queue::finish`] appends what became of it: one record removes the message and remembers its id, or says when it
@@ -10,7 +10,7 @@
 //! Appends happen under the lock, so that the log has the order in which things happened here.
 
 use super::{
-    HandleError, Mailbox, Message, Pending, PutError,
+    Accepted, HandleError, Mailbox, Message, Pending, PutError,
     handled::Handled,
     index::{Entry, Index, Stage},
     limits::{self, Limits, MESSAGE_OVERHEAD_BYTES, PAUSE_MS_MAX},
@@ -120,8 +120,8 @@ impl Queue {
         self.0.wake.notified().await;
     }
 
-    /// Appends a message; durable when the ticket is done.
-    pub(super) fn put_now(&self, message: Message) -> Result<(u64, Ticket), PutError> {
+    /// Appends a message; durable when the ticket is done. Gives its number, `None` where one of its id is gone already.
+    pub(super) fn put_now(&self, message: Message) -> Result<(Option<u64>, Ticket), PutError> {
         let bytes = message.bytes();
         let bytes_max = self.0.limits.message_bytes_max();
         if bytes > bytes_max {
@@ -135,29 +135,38 @@ impl Queue {
         let mut inner = self.0.inner.lock();
         if inner.handled.contains(&digest) {
             self.0.stats.duplicates.add(1);
-            return Ok((0, Ticket::done()));
+            return Ok((None, Ticket::done()));
         }
-        if let Some(number) = inner.index.number_of(&digest) {
+        let same = inner.index.number_of(&digest);
+        let dead = same.and_then(|number| inner.index.dead_bytes_of(number).map(|bytes| (number, bytes)));
+        if let Some(number) = same.filter(|_| dead.is_none()) {
             self.0.stats.duplicates.add(1);
             // The record of the first one may have been lost with a failed sync; saying it twice is harmless.
             let said = self.0.store.state(Tree::Mailbox, &record::numbered(MESSAGE, number));
             let durable = inner.index.get(number).is_some_and(|entry| entry.durable);
             let again = said.filter(|_| !durable).map(|value| vec![put(MESSAGE, number, value)]);
-            return Ok((number, again.map_or(Ok(Ticket::done()), |again| self.append(again)).map_err(unavailable)?));
+            let ticket = again.map_or(Ok(Ticket::done()), |again| self.append(again)).map_err(unavailable)?;
+            return Ok((Some(number), ticket));
         }
         let weight = bytes as u64 + MESSAGE_OVERHEAD_BYTES;
-        if inner.index.bytes() + weight > self.0.limits.bytes_max {
+        let others = inner.index.bytes() - dead.map_or(0, |(_, bytes)| bytes);
+        if others + weight > self.0.limits.bytes_max {
             self.0.stats.refused_full.add(1);
             return Err(PutError::Full { bytes: inner.index.bytes() });
         }
         let number = inner.index.next_number();
-        let ticket = self.append(vec![put(MESSAGE, number, value)]).map_err(unavailable)?;
+        let mut changes = vec![put(MESSAGE, number, value)];
+        changes.extend(dead.into_iter().flat_map(|(letter, _)| removal(letter)));
+        let ticket = self.append(changes).map_err(unavailable)?;
+        if let Some((letter, _)) = dead {
+            inner.index.remove(letter);
+        }
         let (put_ms, stage) = (stored.put_ms, Stage::Ready);
         inner.index.insert(number, Entry { digest, kind, bytes: weight, put_ms, attempts: 0, stage, durable: false });
         drop(inner);
         self.0.stats.taken.add(1);
         self.0.wake.notify_one();
-        Ok((number, ticket))
+        Ok((Some(number), ticket))
     }
 
     /// After the ticket of [`Queue::put_now`] is done.
@@ -431,12 +440,13 @@ impl Queue {
 }
 
 impl Mailbox for Queue {
-    fn put(&self, message: Message) -> Pending<'_, Result<(), PutError>> {
+    fn put(&self, message: Message) -> Pending<'_, Result<Accepted, PutError>> {
         Box::pin(async move {
             let (number, ticket) = self.put_now(message)?;
             ticket.wait().await.map_err(unavailable)?;
+            let Some(number) = number else { return Ok(Accepted::Gone) };
             self.is_durable(number);
-            Ok(())
+            Ok(Accepted::Waits)
         })
     }
 }

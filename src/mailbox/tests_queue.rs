@@ -120,7 +120,9 @@ impl Bench {
         let (number, ticket) = self.queue.put_now(message)?;
         self.disk.sync();
         ticket.wait_blocking().unwrap();
-        self.queue.is_durable(number);
+        if let Some(number) = number {
+            self.queue.is_durable(number);
+        }
         Ok(())
     }
 
@@ -249,8 +251,9 @@ fn play(ops: Vec<Op>) {
         let mut crashed = false;
         match op {
             Op::Put { id, kind, bytes } => {
-                if let Ok((number, ticket)) = bench.queue.put_now(message(&id.to_string(), &kind.to_string(), bytes)) {
-                    model.tickets.push((id, number, ticket));
+                let put = bench.queue.put_now(message(&id.to_string(), &kind.to_string(), bytes));
+                if let Ok((number, ticket)) = put {
+                    model.tickets.push((id, number.unwrap_or(0), ticket));
                 }
             }
             Op::Sync => {
@@ -367,6 +370,29 @@ fn an_id_that_waits_or_was_handled_is_not_taken_again() {
     bench.queue.finish(&delivery, Ok(())).unwrap();
     bench.put(message("a", "k", 10)).unwrap();
     assert_eq!((bench.queue.depth().waiting, bench.queue.stats().duplicates.get()), (0, 2));
+}
+
+#[test]
+fn a_dead_letter_that_is_put_in_again_is_handled_again_and_takes_no_more_room() {
+    // Room for one of them.
+    let mut bench = Bench::new(Limits { bytes_max: 2_500, ..Limits::default() });
+    bench.put(message("a", "k", 500)).unwrap();
+    let delivery = bench.take().unwrap();
+    bench.queue.finish(&delivery, Err(HandleError::Refused("never".to_owned()))).unwrap();
+    assert_eq!((bench.queue.depth().waiting, bench.queue.depth().dead), (0, 1));
+    let weight = bench.queue.depth().bytes;
+    bench.put(message("a", "k", 500)).unwrap();
+    let depth = bench.queue.depth();
+    assert_eq!((depth.waiting, depth.dead, depth.bytes), (1, 0, weight));
+    bench.crash(0);
+    let delivery = bench.take().unwrap();
+    assert_eq!((delivery.attempts, bench.queue.depth().dead), (1, 0), "as if it were new");
+    // Whoever lets go of it is heard, and the sender is told.
+    bench.queue.finish(&delivery, Err(HandleError::Refused("never".to_owned()))).unwrap();
+    bench.queue.discard(None).unwrap();
+    bench.disk.sync();
+    assert!(bench.queue.put_now(message("a", "k", 500)).unwrap().0.is_none());
+    assert!(bench.take().is_none());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::{
     state::{self, BranchState, KNOWN_S},
     sync::{SyncError, SyncRun},
 };
-use crate::mailbox::PutError;
-use std::{collections::BTreeSet, time::Duration};
+use crate::mailbox::{Accepted, Message, PutError};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 /// More keys make the address of a call longer than servers like.
 const KEYS_PER_CALL: usize = 40;
@@ -23,8 +23,9 @@ const VALUES_PER_PAGE: u64 = 40_000;
 const PAGES_MAX: u32 = 1_000;
 /// Analyses this far ahead of our clock wait until it gets there: the store would refuse them.
 const AHEAD_S: i64 = 600;
-/// A page that is not stored by then is left to the mailbox.
-const STORED_WAIT: Duration = Duration::from_secs(60);
+/// Once a page was left in the mailbox, the next ones are waited for by a part of that: each gets there, and none holds
+/// up a sync in which nothing is stored.
+const STALLED_PART: u32 = 12;
 /// The state is looked at this often, should the recorder's word be missed.
 const STORED_LOOK: Duration = Duration::from_millis(250);
 /// A full mailbox is emptied in seconds.
@@ -256,32 +257,59 @@ impl SyncRun {
         if before.revision != page.revision {
             return Err(PutFailed::Overtaken);
         }
-        if !history::apply(&before, page, oldest_ms).is_news(&before) {
+        let applied = history::apply(&before, page, oldest_ms);
+        if !applied.is_news(&before) {
             return Ok(());
         }
-        let message = page.message();
-        for attempt in 1.. {
-            match tools.mailbox.put(message.clone()).await {
-                Ok(()) => break,
-                Err(PutError::TooLarge { .. }) if analyses > 1 => return Err(PutFailed::TooLarge),
-                Err(error) if attempt >= PUT_ATTEMPTS || matches!(error, PutError::TooLarge { .. }) => {
-                    return Err(SyncError::Mailbox(error.to_string()).into());
-                }
-                Err(_) => tools.around.pauses.pause(PUT_PAUSE).await,
-            }
+        if self.send(page.message(), analyses).await? == Accepted::Gone && !self.has_moved(page) {
+            // Its id was handled and it is not stored: somebody let go of it as a dead letter. The source still has it.
+            self.send(page.message_anew(), analyses).await?;
         }
         tools.metrics.pages.inc();
         let stored = async {
             loop {
                 let told = tools.stored.notified();
-                if state::load(&*tools.store, &page.project, &page.branch).revision > page.revision {
+                if self.has_moved(page) {
                     return;
                 }
                 // Told or not, the state says how it is.
                 let _ = tokio::time::timeout(STORED_LOOK, told).await;
             }
         };
-        tokio::time::timeout(STORED_WAIT, stored).await.map_err(|_| SyncError::NotStored.into())
+        let whole = tools.around.stored_time;
+        let time = if self.is_stalled.load(Ordering::Relaxed) { whole / STALLED_PART } else { whole };
+        let in_time = tokio::time::timeout(time, stored).await.is_ok();
+        self.is_stalled.store(!in_time, Ordering::Relaxed);
+        if !in_time {
+            return Err(SyncError::NotStored.into());
+        }
+        // It may be another page of the branch that was stored, while this one waits for its next attempt. The same page
+        // over the same state gives the same state.
+        match state::load(&*tools.store, &page.project, &page.branch) == applied.state {
+            true => Ok(()),
+            false => Err(PutFailed::Overtaken),
+        }
+    }
+
+    /// Puts a message into the mailbox, which may be full for a while.
+    async fn send(&self, message: Message, analyses: usize) -> Result<Accepted, PutFailed> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.tools.mailbox.put(message.clone()).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(PutError::TooLarge { .. }) if analyses > 1 => return Err(PutFailed::TooLarge),
+                Err(error) if attempts >= PUT_ATTEMPTS || matches!(error, PutError::TooLarge { .. }) => {
+                    return Err(SyncError::Mailbox(error.to_string()).into());
+                }
+                Err(_) => self.tools.around.pauses.pause(PUT_PAUSE).await,
+            }
+        }
+    }
+
+    /// Whether something of the branch was stored since the page was read.
+    fn has_moved(&self, page: &Page) -> bool {
+        state::load(&*self.tools.store, &page.project, &page.branch).revision > page.revision
     }
 }
 

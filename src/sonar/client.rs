@@ -27,6 +27,8 @@ const ATTEMPTS: u32 = 5;
 const RETRY_AFTER_S_MAX: i64 = 3_600;
 /// A token is a line.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
+/// A page is stored within a second, unless the store or Redis is away.
+const STORED_TIME: Duration = Duration::from_secs(60);
 /// More at once gain nothing, for the server counts.
 const CALLS_AT_ONCE: usize = 4;
 
@@ -95,6 +97,8 @@ pub struct Surroundings {
     pub pauses: Arc<dyn Pauses>,
     /// What one call may take.
     pub call_time: Duration,
+    /// How long a page may lie in the mailbox before it is left there.
+    pub stored_time: Duration,
     pub tls: TlsSource,
 }
 
@@ -104,7 +108,7 @@ pub type TlsSource = Arc<dyn Fn(bool) -> Result<rustls::ClientConfig, String> + 
 impl Surroundings {
     /// The machine's.
     pub fn real(clock: Arc<dyn Clock>, tls: TlsSource) -> Surroundings {
-        Surroundings { clock, pauses: Arc::new(RealPauses), call_time: CALL_TIME, tls }
+        Surroundings { clock, pauses: Arc::new(RealPauses), call_time: CALL_TIME, stored_time: STORED_TIME, tls }
     }
 }
 

@@ -25,7 +25,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -513,6 +513,7 @@ impl Shared {
                     last_ms: self.last_ms.load(Ordering::Relaxed),
                     refused: RefusedKeys::load(&*self.tools.store),
                     metrics: Vec::new(),
+                    is_stalled: AtomicBool::new(false),
                 };
                 sync.run(progress).await
             }

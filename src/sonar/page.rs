@@ -52,8 +52,16 @@ impl Page {
     /// The message; the same page gives the same id.
     pub fn message(&self) -> Message {
         // Moments of reading differ although the content does not.
-        let same = Page { read_ms: 0, ..self.clone() };
-        let hash = Sha256::digest(serde_json::to_vec(&same).unwrap_or_default());
+        self.named_after(&Page { read_ms: 0, ..self.clone() })
+    }
+
+    /// The message under an id that none had before this reading.
+    pub fn message_anew(&self) -> Message {
+        self.named_after(self)
+    }
+
+    fn named_after(&self, same: &Page) -> Message {
+        let hash = Sha256::digest(serde_json::to_vec(same).unwrap_or_default());
         let id = hash[..16].iter().fold(String::from("sonar-"), |mut id, byte| {
             id.push_str(&format!("{byte:02x}"));
             id
@@ -105,6 +113,8 @@ mod tests {
         let page = page();
         let again = Page { read_ms: 8, ..page.clone() };
         assert_eq!(page.message().id, again.message().id);
+        assert_ne!(page.message_anew().id, page.message().id);
+        assert_ne!(page.message_anew().id, again.message_anew().id);
         for other in [
             Page { revision: 1, ..page.clone() },
             Page { is_gone: true, ..page.clone() },

@@ -1,6 +1,12 @@
 //! Takes pages out of the mailbox and stores them: what they say and the cursor, in one record.
 
-use super::{history, metrics::SonarMetrics, naming, page::Page, state};
+use super::{
+    history,
+    metrics::SonarMetrics,
+    naming::{self, Metric},
+    page::Page,
+    state,
+};
 use crate::{
     ingest::{Ingest, IngestError},
     mailbox::{HandleError, Handler, Message, Pending},
@@ -61,15 +67,23 @@ impl Recorder {
 
     /// Once a family, so that lists of metrics say what it is.
     fn describe(&self, page: &Page, described: &mut HashSet<String>) {
-        for (metric, values) in page.metrics.iter().zip(&page.values) {
-            let Some(value) = values.iter().flatten().next() else { continue };
-            for output in naming::outputs(page.scheme, metric, value) {
-                if described.contains(&output.name) {
-                    continue;
-                }
-                self.ingest.describe_history(&output.name, naming::help(metric));
-                described.insert(output.name);
+        let mut tell = |family: String, help| {
+            if !described.contains(&family) {
+                self.ingest.describe_history(&family, help);
+                described.insert(family);
             }
+        };
+        let first = page.dates.first().map(i64::to_string);
+        let analysis = Metric::analysis_date();
+        let columns = page.metrics.iter().zip(page.values.iter().map(|values| values.iter().flatten().next()));
+        for (metric, value) in columns.chain([(&analysis, first.as_ref())]) {
+            let Some(value) = value else { continue };
+            for output in naming::outputs(page.scheme, metric, value) {
+                tell(output.name, naming::help(metric));
+            }
+        }
+        if !page.events.is_empty() {
+            tell(history::EVENT.to_owned(), "1 at the moment of a version or of a change of the quality gate.");
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{ingest::Ingest, mailbox::Mailbox, store::Store};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -41,7 +41,10 @@ pub enum SyncError {
     Call(#[from] CallError),
     #[error("a page cannot be put into the mailbox: {0}")]
     Mailbox(String),
-    #[error("a page waits in the mailbox and is not stored yet; the next sync goes on from there")]
+    #[error(
+        "a page waits in the mailbox and is not stored; the next sync reads it again, and `observatory mailbox` says what \
+         keeps it"
+    )]
     NotStored,
     #[error("{0}")]
     Store(String),
@@ -110,6 +113,8 @@ pub struct SyncRun {
     pub refused: RefusedKeys,
     /// What the server knows of the metrics that are asked for.
     pub metrics: Vec<Metric>,
+    /// Whether the last page was left in the mailbox.
+    pub is_stalled: AtomicBool,
 }
 
 /// Progress through the projects, shared by those who work on them.

@@ -13,7 +13,8 @@ const INBOX: &str = "beast:observatory:metrics:in";
 const GROUP: &str = "metrics:group";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Redis {
+/// A real redis-server.
+pub struct Redis {
     process: Background,
     port: u16,
     directory: tempfile::TempDir,
@@ -21,7 +22,7 @@ struct Redis {
 }
 
 impl Redis {
-    fn start() -> Redis {
+    pub fn start() -> Redis {
         Redis::with(&[])
     }
 
@@ -55,13 +56,13 @@ impl Redis {
         });
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let _ = self.process.0.kill();
         let _ = self.process.0.wait();
     }
 
     /// Starts again with nothing: there is no persistence.
-    fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         self.process = Redis::process(self.port, self.directory.path(), &self.arguments);
         self.wait();
     }
@@ -92,7 +93,7 @@ impl Redis {
         TestServer::with_config(&self.config(""))
     }
 
-    fn config(&self, more: &str) -> String {
+    pub fn config(&self, more: &str) -> String {
         format!("mailbox:\n  redis: redis://127.0.0.1:{}\n{more}", self.port)
     }
 

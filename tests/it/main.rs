@@ -4,6 +4,7 @@
 //! - [`promql`] plays the scripts of `tests/promql/*.test`.
 //! - [`push`], [`write`], [`api`], [`grafana`], [`auth`], [`lifecycle`]: what a paragraph cannot say.
 //! - [`mailbox`]: messages, in our own queue and over Redis, with the real library at the other end.
+//! - [`chain`]: from SonarCloud and a workflow to a panel of Grafana.
 //! - [`clients`]: programs of others, unchanged, against us.
 //! - [`backup`]: backups and restores, killed in between.
 //! - [`command_line`]: the subcommands that are no server.
@@ -27,6 +28,7 @@ mod api;
 mod auth;
 mod backup;
 mod bad_input;
+mod chain;
 mod clients;
 mod command_line;
 mod compat;

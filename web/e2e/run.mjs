@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { push, startServer } from '../scripts/browser.mjs';
 import { demo, PUSHES, write } from '../scripts/history.mjs';
 import { axe, browser, open, reach, report, settle, test } from './harness.mjs';
+import { testChain } from './chain.mjs';
 import { testQuality } from './quality.mjs';
 
 const HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>';
@@ -341,6 +342,7 @@ try {
   }
 
   await testQuality();
+  await testChain();
 
   const token = 'a-token-for-reading-and-all-0123456789';
   const { createHash } = await import('node:crypto');

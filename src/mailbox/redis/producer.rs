@@ -6,7 +6,7 @@ use super::{
     link::{Link, LinkError},
     stats::RedisStats,
 };
-use crate::mailbox::{MESSAGE_BYTES_MAX, Mailbox, Message, Pending, PutError};
+use crate::mailbox::{Accepted, MESSAGE_BYTES_MAX, Mailbox, Message, Pending, PutError};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -42,7 +42,7 @@ impl Producer {
         }
     }
 
-    async fn put_now(&self, mut message: Message) -> Result<(), PutError> {
+    async fn put_now(&self, mut message: Message) -> Result<Accepted, PutError> {
         let bytes = message.bytes();
         if bytes > MESSAGE_BYTES_MAX {
             return Err(PutError::TooLarge { bytes, bytes_max: MESSAGE_BYTES_MAX });
@@ -66,7 +66,7 @@ impl Producer {
         match answer {
             Ok(None) => {
                 self.stats.sent.add(1);
-                Ok(())
+                Ok(Accepted::Waits)
             }
             Ok(Some(waiting)) => Err(PutError::Unavailable(format!(
                 "{waiting} messages wait in `{stream}`, as many as it keeps (mailbox.stream_length); put it again later"
@@ -80,7 +80,7 @@ impl Producer {
 }
 
 impl Mailbox for Producer {
-    fn put(&self, message: Message) -> Pending<'_, Result<(), PutError>> {
+    fn put(&self, message: Message) -> Pending<'_, Result<Accepted, PutError>> {
         Box::pin(self.put_now(message))
     }
 }

@@ -273,6 +273,10 @@ impl Partition {
             held.value.to_bits() == run.value.to_bits() && held.step_ms == run.step_ms && held.end == run.end
         };
         if !begun.any(is_same) {
+            if runs.len() == runs.capacity() {
+                // Most columns of history have one, of which a vector would keep four.
+                runs.reserve_exact((runs.len() / 2).max(1));
+            }
             runs.insert(at, run);
             self.bytes += size_of::<Run>();
         }
