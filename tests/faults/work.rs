@@ -48,9 +48,10 @@ struct Work {
     is_copy: bool,
 }
 
-const WORK: [Work; 6] = [
+const WORK: [Work; 7] = [
     Work { name: "compaction", run: compact, victim: Victim::Server, is_kept: false, is_copy: false },
     Work { name: "tiers", run: build_tiers, victim: Victim::Server, is_kept: false, is_copy: false },
+    Work { name: "deletion", run: delete, victim: Victim::Server, is_kept: true, is_copy: false },
     Work { name: "backup", run: download, victim: Victim::Server, is_kept: true, is_copy: true },
     Work { name: "backup command", run: download, victim: Victim::Command, is_kept: false, is_copy: true },
     Work { name: "scheduled backup", run: schedule, victim: Victim::Server, is_kept: true, is_copy: true },
@@ -73,6 +74,23 @@ fn build_tiers(bench: &Bench) -> Result<(), String> {
     for resolution in TIERS {
         assert!(!names(&bench.data.join(resolution)).is_empty(), "no buckets in {resolution}");
     }
+    Ok(())
+}
+
+/// Of what is there for that alone: what is answered is gone, what was half deleted before too, and nothing else is.
+fn delete(bench: &Bench) -> Result<(), String> {
+    let api = format!("{}/api/v1", bench.url());
+    let number = bench.next();
+    let points: Vec<(i64, f64)> = (0..50).map(|ago| (now_ms() - ago * HOUR_MS / 60, number as f64)).collect();
+    let body = wire::write_request(&[wire::Series::new("fault_gone", &[], &points)]);
+    let answer = http::try_send("POST", &format!("{api}/write"), wire::WRITE_HEADERS, &body)?;
+    // A time that was deleted may be written again, and one that was not has another value.
+    assert!(answer.status == 204 || answer.status == 400, "{answer}");
+    let headers = &[("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = http::try_send("POST", &format!("{api}/admin/storage/delete"), headers, b"match[]=fault_gone")?;
+    assert!((200..300).contains(&answer.status), "{answer}");
+    let left = http::try_get(&format!("{api}/query?query=count_over_time(fault_gone%5B1d%5D)"))?;
+    assert!(left.text().contains("\"result\":[]"), "{left}");
     Ok(())
 }
 
