@@ -4,7 +4,9 @@
 use super::{Ingest, IngestError};
 use crate::{
     model::{Labels, Metadata, MetricType, Timestamp},
-    store::{Conflict, RunChange, SeriesId, StateChange, Store, StoreError, Ticket, WriteBatch},
+    store::{
+        Conflict, Outcome, RefusalReason, RunChange, SeriesId, StateChange, Store, StoreError, Ticket, WriteBatch,
+    },
 };
 use std::collections::HashMap;
 
@@ -83,6 +85,8 @@ impl Ingest {
             let mut batch = WriteBatch { conflict: Conflict::Overwrite, state, ..WriteBatch::default() };
             let too_large = self.collect(rows, &mut batch)?;
             match store.append(&batch) {
+                // What is there already is written again, which changes nothing.
+                Ok(outcome) if attempt < ATTEMPTS && has_unknown(&outcome) => {}
                 Ok(outcome) => {
                     let refused = too_large + outcome.refused.len();
                     self.shared.stats.refused_too_old.add(outcome.refused.len() as u64);
@@ -148,6 +152,11 @@ impl Ingest {
                 .iter()
                 .all(|(name, value)| limits.check_name(name).is_ok() && limits.check_value(name, value).is_ok())
     }
+}
+
+/// Whether a sample was not stored because its series has left memory meanwhile.
+fn has_unknown(outcome: &Outcome) -> bool {
+    outcome.refused.iter().any(|refusal| refusal.reason == RefusalReason::UnknownSeries)
 }
 
 /// Whether the store has forgotten a series of the batch, so that looking it up again helps.

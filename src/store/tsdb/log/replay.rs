@@ -80,10 +80,11 @@ impl Opened {
             }
         }
         let missing = self.options.synced_through.0.saturating_sub(end);
-        if missing > 0 && !list.is_empty() {
+        if let (1.., Some(newest)) = (missing, list.last()) {
             tracing::error!(
                 bytes = missing,
-                "The log ends before a place it had reached: its newest records, or segments, are lost."
+                file = %self.segments.path(*newest).display(),
+                "The log ends in this file, before a place it had reached: its newest records, or segments, are lost."
             );
             scan.stats.damaged_records += 1;
             scan.stats.damaged_bytes += missing;
