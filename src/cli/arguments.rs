@@ -87,12 +87,8 @@ pub struct Delete {
 pub struct Mailbox {
     #[command(subcommand)]
     pub command: Option<MailboxCommand>,
-    /// A running server, with its path prefix if it has one.
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
-    pub url: String,
-    /// File that holds a token: of scope read to look, admin for everything else.
-    #[arg(long, global = true, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: ServerPlace,
 }
 
 #[derive(Debug, Subcommand)]
@@ -343,13 +339,14 @@ pub struct SonarStatus {
     pub place: ServerPlace,
 }
 
+/// Which server. Global, so that it may stand before a subcommand and behind it.
 #[derive(Debug, Args)]
 pub struct ServerPlace {
     /// A running server, with its path prefix if it has one.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "OBSERVATORY_URL")]
     pub url: String,
     /// File that holds a token for it: of scope read to ask and look, admin for everything else.
-    #[arg(long, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "OBSERVATORY_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }
 
@@ -361,5 +358,16 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_server_may_be_named_before_a_subcommand_and_behind_it() {
+        let parsed = |line: &str| Arguments::try_parse_from(line.split(' ')).unwrap().command;
+        for line in ["observatory mailbox --url http://a dead", "observatory mailbox dead --url http://a"] {
+            assert!(matches!(parsed(line), Command::Mailbox(mailbox) if mailbox.place.url == "http://a"), "{line}");
+        }
+        let Command::Storage(storage) = parsed("observatory storage compact --url http://a") else { panic!() };
+        let Some(StorageCommand::Compact(place)) = storage.command else { panic!() };
+        assert_eq!(place.store.server.url, "http://a");
     }
 }

@@ -30,13 +30,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The server of a place.
+    /// The server of a place: its address may have a path, and its token file holds a token and nothing else.
     pub fn of(place: &ServerPlace) -> Result<Client, Failure> {
-        Client::new(&place.url, place.token_file.as_deref())
-    }
-
-    /// `url` with the path that the server is below; `token_file` holds a token and nothing else.
-    pub fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
+        let ServerPlace { url, token_file } = place;
         let parsed = Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
         let mut parsed = parsed
             .ok_or_else(|| Failure::wrong(format!("`{url}` is no address; write --url http://127.0.0.1:9090")))?;
@@ -44,7 +40,7 @@ impl Client {
             let path = format!("{}/", parsed.path());
             parsed.set_path(&path);
         }
-        let token = token_file.map(read_token).transpose()?;
+        let token = token_file.as_deref().map(read_token).transpose()?;
         let tls = tls_config(&Tls::default(), parsed.scheme() == "https").map_err(Failure::failed)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)

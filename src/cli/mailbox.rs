@@ -17,7 +17,7 @@ const PAYLOAD_BYTES_MAX: u64 = 32 << 20;
 
 /// Asks the server, and prints what it says.
 pub fn mailbox(arguments: &Mailbox) -> Result<(), Failure> {
-    let client = Client::new(&arguments.url, arguments.token_file.as_deref())?;
+    let client = Client::of(&arguments.place)?;
     let text = match &arguments.command {
         None | Some(MailboxCommand::List) => overview(&client.get("mailbox?limit=1")?),
         Some(MailboxCommand::Dead) => dead(&client.get("mailbox?limit=10000")?),

@@ -1,5 +1,5 @@
 //! The door for history: measures that hold from one moment of the past to the next, and the cursor that says how far
-//! the history is known, in one record.
+//! the history is known, which is stored behind them.
 
 use super::{Ingest, IngestError};
 use crate::{
@@ -44,8 +44,8 @@ pub struct HistoryReport {
 }
 
 impl Ingest {
-    /// Stores `rows` and `state`. On `Ok` both are durable; `state` never is without all of `rows`, and what is written
-    /// twice is there once. Fails where the store does, a limit of series included.
+    /// Stores `rows` and behind them `state`. On `Ok` both are durable; `state` never is without all of `rows`, and what
+    /// is written twice is there once. Fails where the store does, a limit of series included.
     pub async fn record_history(
         &self,
         rows: &[HistoryRow],
@@ -53,13 +53,15 @@ impl Ingest {
     ) -> Result<HistoryReport, IngestError> {
         let mut report = HistoryReport::default();
         let mut tickets = Vec::new();
-        // The last part may be all or nothing of the rows.
-        let last = rows.len().saturating_sub(1) / ROWS_PER_RECORD * ROWS_PER_RECORD;
-        let (before, last) = rows.split_at(last);
-        for part in before.chunks(ROWS_PER_RECORD) {
-            tickets.push(self.append_history(part, &[], &mut report)?);
+        for part in rows.chunks(ROWS_PER_RECORD) {
+            tickets.push(self.append_history(part, &mut report)?);
         }
-        tickets.push(self.append_history(last, state, &mut report)?);
+        if !state.is_empty() {
+            // A record of its own: in one with samples it would be stored also where a series has left memory and its
+            // samples are not. The log keeps the order.
+            let batch = WriteBatch { state: state.to_vec(), ..WriteBatch::default() };
+            tickets.push(self.shared.store.append(&batch)?.ticket);
+        }
         for ticket in tickets {
             ticket.wait().await?;
         }
@@ -73,20 +75,14 @@ impl Ingest {
     }
 
     /// Writes one record.
-    fn append_history(
-        &self,
-        rows: &[HistoryRow],
-        state: &[StateChange],
-        report: &mut HistoryReport,
-    ) -> Result<Ticket, IngestError> {
+    fn append_history(&self, rows: &[HistoryRow], report: &mut HistoryReport) -> Result<Ticket, IngestError> {
         let store = &*self.shared.store;
-        for attempt in 1.. {
-            let state = state.to_vec();
-            let mut batch = WriteBatch { conflict: Conflict::Overwrite, state, ..WriteBatch::default() };
+        for _ in 0..ATTEMPTS {
+            let mut batch = WriteBatch { conflict: Conflict::Overwrite, ..WriteBatch::default() };
             let too_large = self.collect(rows, &mut batch)?;
             match store.append(&batch) {
                 // What is there already is written again, which changes nothing.
-                Ok(outcome) if attempt < ATTEMPTS && has_unknown(&outcome) => {}
+                Ok(outcome) if has_unknown(&outcome) => {}
                 Ok(outcome) => {
                     let refused = too_large + outcome.refused.len();
                     self.shared.stats.refused_too_old.add(outcome.refused.len() as u64);
@@ -95,11 +91,12 @@ impl Ingest {
                     report.rows += rows.len() - refused;
                     return Ok(outcome.ticket);
                 }
-                Err(StoreError::Damaged(_)) if attempt < ATTEMPTS && left_memory(store, &batch) => {}
+                Err(StoreError::Damaged(_)) if left_memory(store, &batch) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(StoreError::Stopped.into())
+        let told = format!("a series left memory {ATTEMPTS} times while it was written; write it again");
+        Err(StoreError::Damaged(told).into())
     }
 
     /// Resolves the series of `rows` into `batch`; gives the number of rows whose labels are too large.
@@ -168,7 +165,7 @@ fn left_memory(store: &dyn Store, batch: &WriteBatch) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        ingest::IngestConfig,
+        ingest::{IngestConfig, forgetful::Forgetful},
         model::{METRIC_NAME, Matcher, Samples, TimeRange, is_stale},
         stdx::clock::ManualClock,
         store::{Hints, Queryable, StateStore, Tree, memory::Memory},
@@ -189,7 +186,7 @@ mod tests {
         vec![StateChange { tree: Tree::Cursors, key: b"k".to_vec(), value: Some(value.to_vec()) }]
     }
 
-    fn read(store: &Memory, name: &str) -> Vec<(i64, f64)> {
+    fn read(store: &dyn Queryable, name: &str) -> Vec<(i64, f64)> {
         let set = store.select(TimeRange::ALL, &[Matcher::equal(METRIC_NAME, name)], &Hints::default()).unwrap();
         let mut samples = Samples::default();
         set.read(0, &mut samples).unwrap();
@@ -212,8 +209,8 @@ mod tests {
             assert_eq!(report, HistoryReport { rows: 5, refused: 0 });
         }
         let a = [(55_000, 1.0), (60_000, 1.0), (120_000, 1.0), (180_000, 2.0), (200_000, -1.0)];
-        assert_eq!(read(&store, "a"), a);
-        assert_eq!(read(&store, "b"), [(60_000, 3.0), (120_000, 3.0)]);
+        assert_eq!(read(&*store, "a"), a);
+        assert_eq!(read(&*store, "b"), [(60_000, 3.0), (120_000, 3.0)]);
         assert_eq!(store.state(Tree::Cursors, b"k"), Some(b"1".to_vec()));
     }
 
@@ -224,7 +221,7 @@ mod tests {
             .map(|index| row("many", HistoryChange::Sample { at: index, value: index as f64 }))
             .collect();
         assert_eq!(ingest.record_history(&rows, &cursor(b"2")).await.unwrap().rows, rows.len());
-        assert_eq!(read(&store, "many").len(), rows.len());
+        assert_eq!(read(&*store, "many").len(), rows.len());
         ingest.record_history(&[], &cursor(b"3")).await.unwrap();
         assert_eq!(store.state(Tree::Cursors, b"k"), Some(b"3".to_vec()));
     }
@@ -237,6 +234,39 @@ mod tests {
         let rows = [long, row("a", HistoryChange::Sample { at: 1, value: 2.0 })];
         let report = ingest.record_history(&rows, &[]).await.unwrap();
         assert_eq!(report, HistoryReport { rows: 1, refused: 1 });
-        assert_eq!(read(&store, "a"), [(1, 2.0)]);
+        assert_eq!(read(&*store, "a"), [(1, 2.0)]);
+    }
+    fn forgetful() -> (Arc<Forgetful>, Ingest) {
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        let store = Arc::new(Forgetful::new(clock.clone()));
+        (store.clone(), Ingest::new(store, clock, IngestConfig::default()))
+    }
+
+    #[tokio::test]
+    async fn series_that_leave_memory_between_lookup_and_append_are_written_again_and_nothing_is_lost() {
+        let event = row("event", HistoryChange::Sample { at: 55_000, value: 1.0 });
+        let run = row("run", HistoryChange::Whole { value: 3.0, first: 60_000, last: 120_000, step_ms: 60_000 });
+        for rows in [vec![event.clone()], vec![run.clone()], vec![event, run]] {
+            let (store, ingest) = forgetful();
+            store.forget_before_appends(1);
+            let report = ingest.record_history(&rows, &cursor(b"1")).await.unwrap();
+            assert_eq!(report, HistoryReport { rows: rows.len(), refused: 0 });
+            let names = rows.iter().map(|row| row.labels.get(METRIC_NAME).unwrap());
+            assert!(names.clone().all(|name| !read(&*store, name).is_empty()), "{rows:?}");
+            assert_eq!(store.state(Tree::Cursors, b"k"), Some(b"1".to_vec()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cursor_stays_where_a_series_cannot_be_written() {
+        let rows = [row("event", HistoryChange::Sample { at: 55_000, value: 1.0 })];
+        let (store, ingest) = forgetful();
+        store.forget_before_appends(u64::MAX);
+        let error = ingest.record_history(&rows, &cursor(b"1")).await.unwrap_err();
+        assert!(error.to_string().contains("left memory 3 times"), "{error}");
+        store.forget_before_appends(0);
+        store.fill_up();
+        ingest.record_history(&rows, &cursor(b"1")).await.unwrap_err();
+        assert_eq!(store.state(Tree::Cursors, b"k"), None);
     }
 }

@@ -245,83 +245,19 @@ impl InternalSource {
 mod tests {
     use super::*;
     use crate::{
-        ingest::IngestConfig,
+        ingest::{IngestConfig, forgetful::Forgetful},
         model::{Matcher, Samples, TimeRange, is_stale},
         stdx::clock::ManualClock,
-        store::{
-            Appendable, Hints, Outcome, Queryable, Refusal, SeriesSet, StateStore, StoreError, StoreStatus, Tree,
-            memory::Memory,
-        },
+        store::{Hints, Queryable},
     };
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    };
+    use std::sync::Arc;
 
     const UP: Family<'_> = Family::gauge("up", "Alive.");
     const DISK: Family<'_> = Family::counter("disk_total", "Disk.");
 
-    /// A store whose series leave its memory when the epoch changes.
-    struct Forgetful {
-        inner: Memory,
-        epoch: AtomicU64,
-    }
-
-    const EPOCH: u64 = 1 << 32;
-
-    impl Appendable for Forgetful {
-        fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError> {
-            let id = self.inner.series_id(labels)?;
-            Ok(SeriesId(id.0 + self.epoch.load(Ordering::SeqCst) * EPOCH))
-        }
-
-        fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {
-            let epoch = self.epoch.load(Ordering::SeqCst);
-            let mut inner = WriteBatch::default();
-            let mut refused = Vec::new();
-            for (index, id) in batch.series.iter().enumerate() {
-                if id.0 / EPOCH == epoch {
-                    inner.push(SeriesId(id.0 % EPOCH), batch.timestamps[index], batch.values[index]);
-                } else {
-                    refused.push(Refusal { index, reason: RefusalReason::UnknownSeries });
-                }
-            }
-            let outcome = self.inner.append(&inner)?;
-            Ok(Outcome { refused, ticket: outcome.ticket })
-        }
-    }
-
-    impl Queryable for Forgetful {
-        fn select(&self, range: TimeRange, m: &[Matcher], hints: &Hints) -> Result<Arc<dyn SeriesSet>, StoreError> {
-            self.inner.select(range, m, hints)
-        }
-
-        fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
-            self.inner.label_names(range, matchers)
-        }
-
-        fn label_values(&self, name: &str, range: TimeRange, m: &[Matcher]) -> Result<Vec<String>, StoreError> {
-            self.inner.label_values(name, range, m)
-        }
-
-        fn status(&self, limit: usize) -> Result<StoreStatus, StoreError> {
-            self.inner.status(limit)
-        }
-    }
-
-    impl StateStore for Forgetful {
-        fn state(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
-            self.inner.state(tree, key)
-        }
-
-        fn state_scan(&self, tree: Tree, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-            self.inner.state_scan(tree, prefix)
-        }
-    }
-
     fn ingest() -> (Arc<Forgetful>, Ingest) {
         let clock = Arc::new(ManualClock::new(0));
-        let store = Arc::new(Forgetful { inner: Memory::new(clock.clone()), epoch: AtomicU64::new(0) });
+        let store = Arc::new(Forgetful::new(clock.clone()));
         (store.clone(), Ingest::new(store, clock, IngestConfig::default()))
     }
 
@@ -363,7 +299,9 @@ mod tests {
         let (store, ingest) = ingest();
         let mut source = ingest.internal_source(&[("job", "node")]);
         for at in 1..=4 {
-            store.epoch.store(at as u64 / 2, Ordering::SeqCst);
+            if at % 2 == 0 {
+                store.forget();
+            }
             source.begin(at);
             source.sample(&UP, &[], 1.0);
             if at < 4 {

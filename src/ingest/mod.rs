@@ -19,6 +19,8 @@
 mod cache;
 mod config;
 mod error;
+#[cfg(test)]
+mod forgetful;
 pub mod gateway;
 mod history;
 mod internal;

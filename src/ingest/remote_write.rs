@@ -509,15 +509,13 @@ fn remember(shared: &Shared, entry: MetadataEntry<'_>) {
 mod tests {
     use super::*;
     use crate::{
+        ingest::forgetful::Forgetful,
         model::{CountKind, Histogram, Matcher, MetricType, STALE_NAN, STALE_NAN_BITS, Samples, TimeRange},
         protocol::remote_write::RequestEncoder,
         stdx::clock::ManualClock,
-        store::{
-            Appendable, Hints, Outcome, Queryable, SeriesSet, StateStore, StoreError, StoreStatus, Tree, memory::Memory,
-        },
+        store::{Hints, Queryable, memory::Memory},
     };
     use proptest::prelude::*;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -660,70 +658,9 @@ mod tests {
         assert_eq!(ingest.metadata().get("h").map(|m| m.metric_type), Some(MetricType::Histogram));
     }
 
-    /// A store that forgets its ids when told.
-    struct Forgetful {
-        memory: Memory,
-        /// Ids below this are forgotten.
-        forgotten: AtomicU64,
-        full: AtomicBool,
-    }
-
-    impl Appendable for Forgetful {
-        fn series_id(&self, labels: &Labels) -> Result<SeriesId, StoreError> {
-            if self.full.load(Ordering::SeqCst) {
-                return Err(StoreError::SeriesLimit { limit: 1 });
-            }
-            let SeriesId(id) = self.memory.series_id(labels)?;
-            Ok(SeriesId(self.forgotten.load(Ordering::SeqCst) + id))
-        }
-
-        fn append(&self, batch: &WriteBatch) -> Result<Outcome, StoreError> {
-            let forgotten = self.forgotten.load(Ordering::SeqCst);
-            let real = |id: SeriesId| SeriesId(id.0.checked_sub(forgotten).unwrap_or(u64::MAX));
-            let mut batch = batch.clone();
-            batch.series.iter_mut().for_each(|id| *id = real(*id));
-            batch.histograms.iter_mut().for_each(|(id, ..)| *id = real(*id));
-            self.memory.append(&batch)
-        }
-    }
-
-    impl Queryable for Forgetful {
-        fn select(
-            &self,
-            range: TimeRange,
-            matchers: &[Matcher],
-            hints: &Hints,
-        ) -> Result<Arc<dyn SeriesSet>, StoreError> {
-            self.memory.select(range, matchers, hints)
-        }
-
-        fn label_names(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
-            self.memory.label_names(range, matchers)
-        }
-
-        fn label_values(&self, name: &str, range: TimeRange, matchers: &[Matcher]) -> Result<Vec<String>, StoreError> {
-            self.memory.label_values(name, range, matchers)
-        }
-
-        fn status(&self, limit: usize) -> Result<StoreStatus, StoreError> {
-            self.memory.status(limit)
-        }
-    }
-
-    impl StateStore for Forgetful {
-        fn state(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
-            self.memory.state(tree, key)
-        }
-
-        fn state_scan(&self, tree: Tree, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-            self.memory.state_scan(tree, prefix)
-        }
-    }
-
     fn forgetful() -> (Arc<Forgetful>, Ingest) {
         let clock = Arc::new(ManualClock::new(NOW));
-        let (forgotten, full) = (AtomicU64::new(0), AtomicBool::new(false));
-        let store = Arc::new(Forgetful { memory: Memory::new(clock.clone()), forgotten, full });
+        let store = Arc::new(Forgetful::new(clock.clone()));
         (store.clone(), Ingest::new(store, clock, IngestConfig::default()))
     }
 
@@ -738,13 +675,13 @@ mod tests {
             encoder.finish()
         };
         run(ingest.remote_write(&body(1))).unwrap();
-        store.forgotten.store(1000, Ordering::SeqCst);
+        store.forget();
         let report = run(ingest.remote_write(&body(10))).unwrap();
         assert_eq!((report.samples, report.histograms, report.refused), (3, 1, 0));
         assert_eq!(read(&*store, "a")[0].1.len(), 4);
         assert_eq!(read(&*store, "b")[0].1.len(), 2);
-        store.forgotten.store(2000, Ordering::SeqCst);
-        store.full.store(true, Ordering::SeqCst);
+        store.forget();
+        store.fill_up();
         let report = run(ingest.remote_write(&body(20))).unwrap();
         assert_eq!((report.samples, report.histograms, report.refused), (0, 0, 4));
         assert!(report.problem_text().contains("a: the series is not known any more"));
@@ -754,7 +691,7 @@ mod tests {
     fn at_the_series_limit_known_series_go_on() {
         let (store, ingest) = forgetful();
         run(ingest.remote_write(&request(&[(&[("__name__", "a")], &[(1, 1.0)])]))).unwrap();
-        store.full.store(true, Ordering::SeqCst);
+        store.fill_up();
         let body = request(&[(&[("__name__", "b")], &[(1, 1.0), (2, 1.0)]), (&[("__name__", "a")], &[(2, 1.0)])]);
         let report = run(ingest.remote_write(&body)).unwrap();
         assert_eq!((report.samples, report.refused), (1, 2));
