@@ -5,10 +5,10 @@ use crate::{
     mailbox::{HandleError, Handler, Message, Pending},
     model::Timestamp,
 };
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
+use tokio::sync::Mutex;
 
 /// The kind of message this is for.
 pub const METRICS_UPDATE: &str = "METRICS_UPDATE";
@@ -21,7 +21,7 @@ const GROUPS_REMEMBERED_MAX: usize = 10_000;
 pub struct MetricsUpdate {
     ingest: Ingest,
     /// When the newest message that was pushed to a group was made: one that was tried again after it would put older
-    /// values in place of newer ones.
+    /// values in place of newer ones. Held while one is pushed: queue and streams hand out side by side.
     newest: Mutex<HashMap<Grouping, Timestamp>>,
 }
 
@@ -45,7 +45,8 @@ impl MetricsUpdate {
             ))
         })?;
         let grouping = grouping(payload.metadata.unwrap_or_default()).map_err(HandleError::Refused)?;
-        if self.newest.lock().get(&grouping).is_some_and(|newest| *newest > message.created_ms) {
+        let mut newest = self.newest.lock().await;
+        if newest.get(&grouping).is_some_and(|newest| *newest > message.created_ms) {
             return Ok(());
         }
         let body = payload.metrics.as_bytes();
@@ -54,7 +55,6 @@ impl MetricsUpdate {
             IngestError::Store(cause) => HandleError::Retry(cause.to_string()),
             refused => HandleError::Refused(refused.to_string()),
         })?;
-        let mut newest = self.newest.lock();
         if newest.len() >= GROUPS_REMEMBERED_MAX {
             newest.clear();
         }

@@ -1,5 +1,6 @@
 //! Tokens as text, their digests, and what they are good for.
 
+use crate::stdx::hex::hex;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -18,8 +19,7 @@ pub fn mint() -> Result<String, getrandom::Error> {
     let mut secret = [0u8; SECRET_BYTES];
     getrandom::fill(&mut id)?;
     getrandom::fill(&mut secret)?;
-    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("obs_{id}_{}", URL_SAFE_NO_PAD.encode(secret)))
+    Ok(format!("obs_{}_{}", hex(&id), URL_SAFE_NO_PAD.encode(secret)))
 }
 
 /// The SHA-256 of a token.
@@ -55,7 +55,7 @@ impl Digest {
 /// 64 hexadecimal digits.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

@@ -1,14 +1,13 @@
 //! A running server, asked over HTTP.
 
 use super::{arguments::ServerPlace, dispatch::Failure};
-use crate::scrape::{Tls, tls_config};
+use crate::{
+    scrape::{Tls, tls_config},
+    stdx::{error::innermost, secret_file::read_line},
+};
 use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
-use std::{
-    io::{Read, Write},
-    path::Path,
-    time::Duration,
-};
+use std::{io::Write, time::Duration};
 
 /// Longer than a server computes by default.
 const TIMEOUT: Duration = Duration::from_secs(150);
@@ -16,8 +15,6 @@ const TIMEOUT: Duration = Duration::from_secs(150);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 /// A server that sends nothing for so long will not go on.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// A token is a line.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
 /// Of what a server says that is no JSON.
 const SHOWN_CHARS: usize = 500;
 
@@ -40,7 +37,7 @@ impl Client {
             let path = format!("{}/", parsed.path());
             parsed.set_path(&path);
         }
-        let token = token_file.as_deref().map(read_token).transpose()?;
+        let token = token_file.as_deref().map(read_line).transpose().map_err(Failure::wrong)?;
         let tls = tls_config(&Tls::default(), parsed.scheme() == "https").map_err(Failure::failed)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -187,25 +184,4 @@ impl Client {
 pub fn read<T: serde::de::DeserializeOwned>(data: Value) -> Result<T, Failure> {
     serde_json::from_value(data)
         .map_err(|cause| Failure::failed(format!("the server is of another version than this command: {cause}")))
-}
-
-/// The outermost repeats the address, the innermost says what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
-}
-
-fn read_token(file: &Path) -> Result<String, Failure> {
-    let place = file.display();
-    let mut text = String::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text));
-    read.map_err(|cause| Failure::wrong(format!("the token cannot be read from {place}: {cause}")))?;
-    let token = text.trim();
-    if token.is_empty() || token.contains(char::is_control) {
-        return Err(Failure::wrong(format!("{place} holds no token: one line is expected")));
-    }
-    Ok(token.to_owned())
 }

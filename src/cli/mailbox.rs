@@ -4,6 +4,7 @@ use super::{
     arguments::{Mailbox, MailboxCommand, SendMessage, WhichLetter},
     client::Client,
     dispatch::Failure,
+    plain::plain,
 };
 use crate::stdx::size::format_bytes;
 use serde_json::{Value, json};
@@ -89,14 +90,9 @@ fn dead(report: &Value) -> String {
     for letter in letters {
         let text = |name: &str| plain(letter[name].as_str().unwrap_or_default());
         let (name, kind, sender) = (text("letter"), text("kind"), text("sender"));
-        let _ = writeln!(out, "{name}  {kind} from {sender}, {} attempts: {}", letter["attempts"], text("reason"));
+        let _ = writeln!(out, "{name}  {kind} from {sender}, attempt {}: {}", letter["attempts"], text("reason"));
     }
     out
-}
-
-/// What strangers wrote, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn pretty(value: &Value) -> String {

@@ -2,9 +2,9 @@
 //!
 //! 1. [`arguments`] is what may be written, with its help.
 //! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`delete`], [`backup`],
-//!    [`restore`] or [`mailbox`] and turns what goes
-//!    wrong into a text and an exit code.
-//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
+//!    [`restore`] or [`mailbox`] and turns what goes wrong into a text and an exit code.
+//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store, [`plain`] what strangers
+//!    wrote.
 
 mod arguments;
 mod backup;
@@ -13,6 +13,7 @@ mod config;
 mod delete;
 mod dispatch;
 mod mailbox;
+mod plain;
 mod query;
 mod restore;
 mod sonar;

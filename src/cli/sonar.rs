@@ -4,6 +4,7 @@ use super::{
     arguments::{SonarCommand, SonarStatus, SonarSync},
     client::{Client, read},
     dispatch::Failure,
+    plain::plain,
     storage::{follow, print},
 };
 use crate::jobs::JobState;
@@ -62,7 +63,7 @@ fn table(status: &Value, projects: &Value) -> String {
     };
     // Writing to a text cannot fail.
     if status["is_configured"] != true {
-        let _ = writeln!(out, "no `sonar:` is configured");
+        let _ = writeln!(out, "no `sonar:` is configured; name its `organization` or `projects` in the config");
     } else {
         let _ = writeln!(out, "server        {}", status["url"].as_str().unwrap_or_default());
         let _ = writeln!(out, "last success  {}", moment(&status["success_ms"]));
@@ -71,7 +72,7 @@ fn table(status: &Value, projects: &Value) -> String {
     }
     let problems = status["problems"].as_array().map_or(&[][..], Vec::as_slice);
     for problem in problems {
-        let text = |name: &str| problem[name].as_str().unwrap_or_default();
+        let text = |name: &str| plain(problem[name].as_str().unwrap_or_default());
         let _ = writeln!(out, "problem       {} {} {}", text("project"), text("branch"), text("message"));
     }
     let rows = projects["projects"].as_array().map_or(&[][..], Vec::as_slice);
@@ -80,7 +81,7 @@ fn table(status: &Value, projects: &Value) -> String {
     }
     for project in rows.iter().take(ROWS_MAX) {
         for branch in project["branches"].as_array().map_or(&[][..], Vec::as_slice) {
-            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
             let (name, gate) = (text(&branch["name"]), text(&branch["gate"]));
             let stored = moment(&branch["stored_ms"]);
             let _ = writeln!(out, "{:<40} {name:<24} {gate:<6} {stored}", text(&project["key"]));
@@ -101,11 +102,13 @@ mod tests {
     fn the_table_says_what_is_stored_and_what_is_wrong() {
         let status = json!({"is_configured": true, "url": "https://sonarcloud.io", "success_ms": 1_769_868_000_000i64,
             "next_ms": null, "calls_left": 5, "calls_per_hour": 10,
-            "problems": [{"project": "a", "message": "is not there"}]});
+            "problems": [{"project": "a", "message": "is not\u{1b}[2J there"}]});
         let projects =
             json!({"projects": [{"key": "a", "branches": [{"name": "main", "gate": "OK", "stored_ms": 0}]}]});
         let table = table(&status, &projects);
-        for said in ["2026-01-31 14:00:00Z", "never", "5 of 10 an hour", "is not there", "1970-01-01 00:00:00Z"] {
+        for said in
+            ["2026-01-31 14:00:00Z", "never", "5 of 10 an hour", "is not\u{fffd}[2J there", "1970-01-01 00:00:00Z"]
+        {
             assert!(table.contains(said), "{said} in\n{table}");
         }
         assert!(super::table(&json!({"is_configured": false}), &json!({})).contains("no `sonar:`"));

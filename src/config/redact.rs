@@ -19,7 +19,8 @@ pub fn without_secrets(text: &str, config: &Config) -> String {
     collect(&tree, false, &mut secrets);
     // Longer ones first: one may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    let mut out: String = text.lines().filter(|line| !may_hold_one(line)).flat_map(|line| [line, "\n"]).collect();
+    let lines = text.lines().filter(|line| !may_hold_one(line)).map(|line| without_remark(line, &secrets));
+    let mut out: String = lines.flat_map(|line| [line, "\n"]).collect();
     for secret in &secrets {
         out = out.replace(secret.as_str(), REDACTED);
     }
@@ -36,6 +37,15 @@ pub fn without_secrets(text: &str, config: &Config) -> String {
 fn may_hold_one(line: &str) -> bool {
     let line = line.trim_start().to_ascii_lowercase();
     line.starts_with('#') && (ENDINGS.iter().any(|ending| line.contains(ending)) || line.contains('@'))
+}
+
+/// A line without the comment at its end, where the line speaks of a secret or holds one: the comment may be the one of
+/// before. A `#` within quotes looks the same; then what is left does not read back, and what is in force stands for it.
+fn without_remark<'a>(line: &'a str, secrets: &[String]) -> &'a str {
+    let Some((before, _)) = line.split_once(" #") else { return line };
+    let said = line.to_ascii_lowercase();
+    let speaks = ENDINGS.iter().any(|ending| said.contains(ending)) || said.contains('@');
+    if speaks || secrets.iter().any(|secret| line.contains(secret.as_str())) { before } else { line }
 }
 
 fn is_secret(key: &str) -> bool {
@@ -73,7 +83,7 @@ mod tests {
     fn the_text_keeps_everything_but_its_secrets() {
         let text = "# ours\nlisten: ':1' # here\n# old password: hunter1\nauth:\n  tokens:\n    - {name: ci, sha256: \
                     'abcdef', scopes: [push], token_file: t.txt}\nremote_write:\n  - url: http://me:hunter2@host/w\n    \
-                    basic_auth: {username: me, password: \"hunter3\"}\n    http_headers: {a: {secrets: [hunter4]}}\n";
+                    basic_auth: {username: me, password: \"hunter3\"} # hunter5 before\n    http_headers: {a: {secrets: [hunter4]}}\n";
         let out = without_secrets(text, &Config::empty());
         assert!(!out.contains("hunter") && !out.contains("abcdef"), "{out}");
         for kept in ["# ours", "# here", "token_file: t.txt", "http://me:<secret>@host/w", "username: me"] {

@@ -14,7 +14,7 @@ use crate::{
     auth::{Digest, Key, Keyring, Scope, Scopes, TOKEN_BYTES_MIN},
     model::time::{format_duration_ms, parse_duration_ms},
     promql::parser::ParseOptions,
-    stdx::{size::format_bytes, spelling::nearest},
+    stdx::{secret_file::read_line, size::format_bytes, spelling::nearest},
 };
 use std::{
     collections::HashSet,
@@ -472,8 +472,7 @@ fn resolve_secret(
 }
 
 fn read_token(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
-    let token = text.trim();
+    let token = read_line(path)?;
     if token.len() < TOKEN_BYTES_MIN {
         let length = token.len();
         return Err(format!(
@@ -482,7 +481,7 @@ fn read_token(path: &Path) -> Result<String, String> {
             path.display()
         ));
     }
-    Ok(token.to_owned())
+    Ok(token)
 }
 
 /// What Prometheus itself would refuse in sections that are not active yet: better said now than when they are.

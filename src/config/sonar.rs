@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     model::time::{format_duration_ms, parse_duration_ms},
-    sonar::{Branches, Config, Projects, SECRET_BYTES_MIN, Scheme, default_keys, read_token},
-    stdx::spelling::nearest,
+    sonar::{Branches, Config, Projects, SECRET_BYTES_MIN, Scheme, default_keys},
+    stdx::{secret_file::read_line, spelling::nearest},
 };
 use std::path::{Path, PathBuf};
 
@@ -195,8 +195,8 @@ fn secret_file(
 ) -> Option<PathBuf> {
     let found = raw?;
     let file = base.join(&found.value);
-    match read_token(&file) {
-        Err(error) => problems.error(path, found.line, error.to_string()),
+    match read_line(&file) {
+        Err(error) => problems.error(path, found.line, error),
         Ok(secret) if secret.len() < bytes_min => {
             let message = format!("{} holds fewer than {bytes_min} characters, which can be guessed", file.display());
             problems.error(path, found.line, message);

@@ -58,16 +58,6 @@ pub fn pause_ms(attempts: u64, dice: f64) -> Timestamp {
     pause / 2 + (pause as f64 / 2.0 * dice.clamp(0.0, 1.0)) as i64
 }
 
-/// Between 0 and 1, evenly enough for pauses.
-pub fn dice() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness all pauses are of the middle length.
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +68,5 @@ mod tests {
         assert_eq!(pauses[..4], [1_000, 2_000, 4_000, 8_000]);
         assert_eq!(pauses[11], PAUSE_MS_MAX);
         assert_eq!(pause_ms(u64::MAX, 0.0), PAUSE_MS_MAX / 2);
-        assert!((0.0..=1.0).contains(&dice()));
     }
 }

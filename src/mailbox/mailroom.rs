@@ -6,11 +6,11 @@ use super::{
     redis::{Consumer, DeadStream, Link, Producer, RedisConfig, RedisReport, RedisStats, Seat},
     workers,
 };
-use crate::store::StoreError;
+use crate::{stdx::random, store::StoreError};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long a report waits for the server: what we know ourselves is told without it.
@@ -70,7 +70,7 @@ pub enum Which<'a> {
 /// Why a letter could not be found or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
-    #[error("there is no dead letter `{0}`")]
+    #[error("there is no dead letter `{0}`; `observatory mailbox dead` lists those there are")]
     Unknown(String),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -156,9 +156,12 @@ impl Mailroom {
         let redis = match redis {
             Some(redis) => {
                 // Where it does not answer, the report says so, and soon.
-                let asked = async { (redis.dead.list(dead_max).await, redis.dead.count().await.ok()) };
-                let (letters, dead) = tokio::time::timeout(REDIS_WAIT, asked).await.unwrap_or((Ok(Vec::new()), None));
-                dead_letters.extend(letters.unwrap_or_default());
+                let deadline = Instant::now() + REDIS_WAIT;
+                let dead = tokio::time::timeout_at(deadline, redis.dead.count()).await.ok().and_then(Result::ok);
+                // A little more, for what was found until then is given.
+                let listed = redis.dead.list(dead_max, deadline);
+                let listed = tokio::time::timeout_at(deadline + REDIS_WAIT / 4, listed).await;
+                dead_letters.extend(listed.ok().and_then(Result::ok).unwrap_or_default());
                 Some(redis.report(dead))
             }
             None => None,
@@ -258,8 +261,7 @@ fn consumer_name(queue: &Queue, hostname: &str) -> String {
     }
     let host: String =
         shortened(hostname, 64).chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
-    let mark = (super::limits::dice() * f64::from(u32::MAX)) as u32;
-    let name = format!("observatory-{host}-{mark:08x}");
+    let name = format!("observatory-{host}-{:08x}", random::number() as u32);
     if let Err(error) = queue.set_state(CONSUMER.to_vec(), name.clone().into_bytes()) {
         tracing::warn!(%error, "The name of this consumer could not be stored; the next start has another one.");
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     model::Timestamp,
-    stdx::clock::Clock,
+    stdx::{clock::Clock, random},
     store::{Appendable, StateChange, StateStore, StoreError, Ticket, Tree, WriteBatch},
 };
 use parking_lot::Mutex;
@@ -219,7 +219,7 @@ impl Queue {
         let now_ms = self.0.clock.now_ms();
         let Delivery { number, attempts, message } = delivery;
         let mut inner = self.0.inner.lock();
-        let pause_ms = limits::pause_ms(*attempts, limits::dice());
+        let pause_ms = limits::pause_ms(*attempts, random::part());
         let due_ms = now_ms.saturating_add(pause_ms);
         let (outcome, reason, appended) = match result {
             Ok(()) => (Outcome::Handled, String::new(), self.handled(&mut inner, *number, now_ms)),

@@ -77,12 +77,6 @@ pub fn back_off(attempt: u32, random: u64) -> Duration {
     Duration::from_millis(PAUSE_MS_MIN + random % (most - PAUSE_MS_MIN + 1))
 }
 
-/// Any number.
-pub fn random() -> u64 {
-    // Where the machine has no randomness, everybody waits the same time: no harm.
-    getrandom::u64().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,16 +1,19 @@
 //! One server, asked within a budget: every failure told apart, those that pass tried again.
 
 use super::{
-    budget::{Budget, Pauses, RealPauses, back_off, random},
+    budget::{Budget, Pauses, RealPauses, back_off},
     config::Config,
     date,
     metrics::SonarMetrics,
 };
-use crate::{stdx::clock::Clock, telemetry::build};
+use crate::{
+    stdx::{clock::Clock, error::innermost, random, secret_file::read_line},
+    telemetry::build,
+};
 use parking_lot::Mutex;
 use reqwest::{Response, StatusCode, Url, header, redirect};
 use serde::de::DeserializeOwned;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// A page of a thousand analyses takes seconds on a busy server.
@@ -25,8 +28,6 @@ const MESSAGE_CHARS_MAX: usize = 300;
 const ATTEMPTS: u32 = 5;
 /// Whoever asks for a longer pause is asked at the next sync.
 const RETRY_AFTER_S_MAX: i64 = 3_600;
-/// A token is a line.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
 /// A page is stored within a second, unless the store or Redis is away.
 const STORED_TIME: Duration = Duration::from_secs(60);
 /// More at once gain nothing, for the server counts.
@@ -153,7 +154,7 @@ impl Client {
             .user_agent(format!("observatory/{}", build::VERSION))
             .build()
             .map_err(|cause| unfit(innermost(&cause)))?;
-        let token = config.token_file.as_deref().map(read_token).transpose()?;
+        let token = config.token_file.as_deref().map(read_line).transpose().map_err(CallError::Token)?;
         let at_once = Semaphore::new(CALLS_AT_ONCE);
         let not_before_ms = Mutex::new(i64::MIN);
         Ok(Client { http, base, token, budget, around, metrics, at_once, not_before_ms })
@@ -180,7 +181,7 @@ impl Client {
             if !failed.error.is_transient() || attempt >= ATTEMPTS || too_long {
                 return Err(failed.error);
             }
-            let pause = failed.retry_after.unwrap_or_else(|| back_off(attempt - 1, random()));
+            let pause = failed.retry_after.unwrap_or_else(|| back_off(attempt - 1, random::number()));
             tracing::debug!(
                 path,
                 attempt,
@@ -288,28 +289,4 @@ fn said(body: &[u8]) -> String {
         true => "without a message".to_owned(),
         false => messages.join("; ").chars().take(MESSAGE_CHARS_MAX).collect(),
     }
-}
-
-/// A line of a file that holds a token or a secret.
-pub fn read_token(path: &Path) -> Result<String, CallError> {
-    let cannot = |cause: &dyn std::fmt::Display| CallError::Token(format!("cannot read {}: {cause}", path.display()));
-    if std::fs::metadata(path).map_err(|cause| cannot(&cause))?.len() > TOKEN_BYTES_MAX {
-        return Err(CallError::Token(format!("{} is too long for a token", path.display())));
-    }
-    let text = std::fs::read_to_string(path).map_err(|cause| cannot(&cause))?;
-    let token = text.trim();
-    // An empty `Bearer` is answered with 401, even for what is public.
-    if token.is_empty() || token.contains(char::is_control) {
-        return Err(CallError::Token(format!("{} holds no token: one line is expected", path.display())));
-    }
-    Ok(token.to_owned())
-}
-
-/// The outermost repeats the address, the innermost says what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }

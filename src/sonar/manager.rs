@@ -2,8 +2,8 @@
 
 use super::{
     board::{Board, Figures, Found, Problem},
-    budget::{Budget, random},
-    client::{CallError, Client, Surroundings, read_token},
+    budget::Budget,
+    client::{CallError, Client, Surroundings},
     config::Config,
     metrics::SonarMetrics,
     recorder::Recorder,
@@ -17,6 +17,7 @@ use crate::{
     jobs::{JobHandle, JobId, JobState, Jobs, JobsError, Work, WorkError},
     mailbox::{Handler, Mailbox},
     model::Timestamp,
+    stdx::{random, secret_file::read_line},
     store::{StateChange, Store, Tree},
 };
 use parking_lot::Mutex;
@@ -247,7 +248,7 @@ impl Sonar {
     async fn take_webhook(&self, body: &[u8], signature: Option<&str>) -> Result<Asked, WebhookError> {
         let config = self.0.config().ok_or(WebhookError::Off)?;
         let file = config.webhook_secret_file.clone().ok_or(WebhookError::Off)?;
-        let read = tokio::task::spawn_blocking(move || read_token(&file)).await;
+        let read = tokio::task::spawn_blocking(move || read_line(&file)).await;
         let secret = read.ok().and_then(|read| {
             read.inspect_err(|error| tracing::error!("The secret of webhooks cannot be used: {error}")).ok()
         });
@@ -401,7 +402,7 @@ impl Shared {
             false => self.first_sync().await,
         };
         // So that many who were started together do not ask together: up to a twentieth.
-        let spread = (random() % (config.interval_ms.unsigned_abs() / 20).max(1)) as i64;
+        let spread = (random::number() % (config.interval_ms.unsigned_abs() / 20).max(1)) as i64;
         match is_fine {
             true => began_ms.saturating_add(config.interval_ms).saturating_add(spread),
             false => self.now_ms().saturating_add(config.interval_ms.min(RETRY_MS)).saturating_add(spread),

@@ -35,7 +35,7 @@ mod tests;
 mod webhook;
 
 pub use catalogue::default_keys;
-pub use client::{Surroundings, TlsSource, read_token};
+pub use client::{Surroundings, TlsSource};
 pub use config::{Branches, Config, Projects};
 pub use history::EVENT;
 pub use manager::{BranchStatus, JOB_KIND, Parts, ProjectStatus, Sonar, StartError, Status, WebhookError};

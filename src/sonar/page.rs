@@ -1,12 +1,15 @@
 //! What travels from the sync to the recorder: one page of a branch's history, as the payload of a message.
 
 use super::naming::{Metric, Scheme};
-use crate::{mailbox::Message, model::Timestamp};
+use crate::{mailbox::Message, model::Timestamp, stdx::hex::hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// What [`Message::kind`] says.
 pub const KIND: &str = "sonar.history";
+
+/// What a date of SonarQube can say, in seconds: a page may come over Redis, where anybody writes.
+const DATES: std::ops::Range<i64> = 0..253_402_300_800;
 
 /// One page. Everything the recorder needs stands in it; dates are seconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -62,12 +65,8 @@ impl Page {
 
     fn named_after(&self, same: &Page) -> Message {
         let hash = Sha256::digest(serde_json::to_vec(same).unwrap_or_default());
-        let id = hash[..16].iter().fold(String::from("sonar-"), |mut id, byte| {
-            id.push_str(&format!("{byte:02x}"));
-            id
-        });
         Message {
-            id,
+            id: format!("sonar-{}", hex(&hash[..16])),
             kind: KIND.to_owned(),
             sender: "sonar".to_owned(),
             // Nobody else can do anything with it.
@@ -84,6 +83,11 @@ impl Page {
         let rising = page.dates.windows(2).all(|pair| pair[0] < pair[1]);
         let square = page.values.len() == page.metrics.len()
             && page.values.iter().all(|column| column.len() == page.dates.len());
+        let events = page.events.iter().map(|event| event.date);
+        let moments = page.dates.iter().copied().chain(events).chain([page.read_ms.div_euclid(1000)]);
+        if !moments.into_iter().all(|moment| DATES.contains(&moment)) {
+            return Err("no page of history: a date is not between the years 1970 and 9999".to_owned());
+        }
         match rising && square {
             true => Ok(page),
             false => Err("no page of history: its dates do not rise, or values are missing or too many".to_owned()),
@@ -133,6 +137,9 @@ mod tests {
             Page { dates: vec![2, 1], ..page() }.message().payload,
             Page { dates: vec![1], ..page() }.message().payload,
             Page { values: vec![], ..page() }.message().payload,
+            Page { dates: vec![1, i64::MAX], ..page() }.message().payload,
+            Page { dates: vec![i64::MIN, 2], ..page() }.message().payload,
+            Page { read_ms: i64::MIN, ..page() }.message().payload,
         ] {
             assert!(Page::read(&wrong).unwrap_err().contains("no page"), "{wrong}");
         }

@@ -1,5 +1,6 @@
 //! What SonarQube says when an analysis ends: signed, checked before it is read, and only a hint to look.
 
+use crate::stdx::hex::hex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -29,7 +30,7 @@ pub fn is_signed(secret: &[u8], body: &[u8], signature: &str) -> bool {
 
 /// As SonarQube sends it.
 pub fn signature(secret: &[u8], body: &[u8]) -> String {
-    hmac_sha256(secret, body).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hmac_sha256(secret, body))
 }
 
 /// RFC 2104.
@@ -76,22 +77,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn hex(bytes: [u8; 32]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn the_signature_is_that_of_the_rfc() {
         assert_eq!(
-            hex(hmac_sha256(&[0x0b; 20], b"Hi There")),
+            hex(&hmac_sha256(&[0x0b; 20], b"Hi There")),
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
         );
         assert_eq!(
-            hex(hmac_sha256(b"Jefe", b"what do ya want for nothing?")),
+            hex(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert_eq!(
-            hex(hmac_sha256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")),
+            hex(&hmac_sha256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }
@@ -99,7 +96,7 @@ mod tests {
     #[test]
     fn good_bad_and_missing_signatures_are_told_apart_byte_by_byte() {
         let (secret, body) = (b"0123456789abcdef", b"{\"a\":1}\n");
-        let signature = hex(hmac_sha256(secret, body));
+        let signature = signature(secret, body);
         assert!(is_signed(secret, body, &signature));
         assert!(!is_signed(secret, b"{\"a\":1}", &signature), "the newline is part of the body");
         assert!(!is_signed(b"0123456789abcdeg", body, &signature));

@@ -1,5 +1,6 @@
 //! The embedded files.
 
+use crate::stdx::hex::hex;
 use axum::body::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use std::{
@@ -39,7 +40,7 @@ static ASSETS: LazyLock<HashMap<Cow<'static, str>, Asset>> = LazyLock::new(|| {
     let load = |path: Cow<'static, str>| {
         let file = Embedded::get(&path)?;
         let hash = file.metadata.sha256_hash();
-        let tag = format!("\"{}\"", hash[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let tag = format!("\"{}\"", hex(&hash[..12]));
         let bytes = match file.data {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => Bytes::from(bytes),

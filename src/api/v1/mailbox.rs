@@ -9,6 +9,7 @@ use crate::{
         state::{Api, Ready},
     },
     mailbox::{LetterError, MESSAGE_BYTES_MAX, Message, PutError, Which},
+    stdx::hex::hex,
 };
 use axum::{
     body::Body,
@@ -104,7 +105,7 @@ fn which(params: &Params) -> Result<Which<'_>, ApiError> {
 fn random_id() -> Result<String, ApiError> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 impl From<LetterError> for ApiError {

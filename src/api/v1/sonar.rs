@@ -1,6 +1,6 @@
 //! The history of code quality: how its sync stands, what happened, and the webhook of SonarQube.
 
-use super::jobs::tree;
+use super::{jobs::tree, series::read};
 use crate::{
     api::{
         body::read_body,
@@ -45,7 +45,7 @@ pub async fn projects(Ready(parts): Ready) -> Result<Response, ApiError> {
 
 /// `GET /api/v1/sonar/events`: versions and changes of the gate, oldest first, of all projects or of one, of all
 /// branches or of one.
-pub async fn events(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+pub async fn events(State(api): State<Arc<Api>>, Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
     let end = params.time("end")?.unwrap_or_else(|| parts.clock.now_ms());
     let start = params.time("start")?.unwrap_or(end.saturating_sub(EVENTS_MS_DEFAULT));
     let range = TimeRange::new(start, end).ok_or_else(|| ApiError::parameter("end", "must not be before `start`"))?;
@@ -56,9 +56,11 @@ pub async fn events(Ready(parts): Ready, params: Params) -> Result<Response, Api
             matchers.push(Matcher::equal(name, wanted));
         }
     }
-    let read = tokio::task::spawn_blocking(move || read_events(&parts, range, &matchers));
-    let (events, is_cut) = read.await.map_err(|cause| failed(&cause))??;
-    Ok(answer(&json!({ "events": events, "is_truncated": is_cut })))
+    let events = move |parts: &Parts| {
+        let (events, is_cut) = read_events(parts, range, &matchers)?;
+        Ok(answer(&json!({ "events": events, "is_truncated": is_cut })))
+    };
+    read(&api, parts, events).await
 }
 
 fn read_events(parts: &Parts, range: TimeRange, matchers: &[Matcher]) -> Result<(Vec<Value>, bool), ApiError> {

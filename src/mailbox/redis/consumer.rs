@@ -16,9 +16,12 @@ use super::{
     reply::Entry,
     stats::RedisStats,
 };
-use crate::mailbox::{
-    HandleError, Handlers, Message, Outcome, Queue, limits,
-    record::{self, LOSS, shortened},
+use crate::{
+    mailbox::{
+        HandleError, Handlers, Message, Outcome, Queue, limits,
+        record::{self, LOSS, shortened},
+    },
+    stdx::random,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -72,7 +75,7 @@ impl Consumer {
             if failures == 1 {
                 tracing::warn!(server = %self.link.config.shown(), %error, "The mailbox has lost Redis; it is tried again.");
             }
-            let pause_ms = limits::pause_ms(failures, limits::dice()).min(PAUSE_MS_MAX);
+            let pause_ms = limits::pause_ms(failures, random::part()).min(PAUSE_MS_MAX);
             let pause = Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0));
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
@@ -199,7 +202,7 @@ impl Session<'_> {
                 Ok(())
             }
             Err(HandleError::Retry(reason)) if deliveries < attempts_max => {
-                let pause_ms = limits::pause_ms(deliveries, limits::dice()).min(RETRY_PAUSE_MS_MAX);
+                let pause_ms = limits::pause_ms(deliveries, random::part()).min(RETRY_PAUSE_MS_MAX);
                 let pause = Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0));
                 self.retries.insert(entry.id.clone(), Instant::now() + pause);
                 self.record(&message, Outcome::Retry, deliveries, &reason);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::mailbox::{DeadLetter, Message, record::shortened};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Fields beside those of the entry itself.
 const STREAM: &str = "dead_stream";
@@ -16,8 +17,12 @@ const ENTRY: &str = "dead_entry";
 const ATTEMPTS: &str = "dead_attempts";
 const REASON: &str = "dead_reason";
 const OURS: [&str; 4] = [STREAM, ENTRY, ATTEMPTS, REASON];
-/// Of what is replayed or dropped at once between two looks.
-const PAGE: usize = 100;
+/// Letters of one look. The first are few: each may be as large as a message. While they are small, the next look takes
+/// more of them.
+const PAGE_MIN: usize = 10;
+const PAGE_MAX: usize = 1_000;
+/// Above this a look was large.
+const PAGE_BYTES: usize = 4 << 20;
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -44,11 +49,26 @@ impl DeadStream {
         self.heard(commands.length(&self.stream).await).await
     }
 
-    /// Newest first, without payloads.
-    pub async fn list(&self, count: usize) -> Result<Vec<DeadLetter>, LinkError> {
+    /// Newest first, without payloads; those that are found before `deadline`.
+    pub async fn list(&self, count: usize, deadline: Instant) -> Result<Vec<DeadLetter>, LinkError> {
         let mut commands = self.producer.commands().await?;
-        let entries = self.heard(commands.range_back(&self.stream, "-", "+", count.max(1)).await).await?;
-        Ok(entries.iter().take(count).map(|entry| letter(entry, false)).collect())
+        let (mut pages, mut found) = (Pages::default(), Vec::new());
+        while found.len() < count && Instant::now() < deadline {
+            let entries = self.next(&mut commands, &mut pages).await?;
+            if entries.is_empty() {
+                break;
+            }
+            found.extend(entries.iter().take(count - found.len()).map(|entry| letter(entry, false)));
+        }
+        Ok(found)
+    }
+
+    /// The next older letters; none where there are no more.
+    async fn next(&self, commands: &mut Commands, pages: &mut Pages) -> Result<Vec<Entry>, LinkError> {
+        let entries = commands.range_back(&self.stream, "-", &pages.before, pages.size).await;
+        let entries = self.heard(entries).await?;
+        pages.turn(&entries);
+        Ok(entries)
     }
 
     pub async fn show(&self, id: &str) -> Result<Option<DeadLetter>, LinkError> {
@@ -61,13 +81,12 @@ impl DeadStream {
         let mut commands = self.producer.commands().await?;
         let mut done = 0;
         // New ones may die meanwhile: only those that are there now.
-        let mut before = "+".to_owned();
+        let mut pages = Pages::default();
         loop {
             let entries = match which {
                 Some(id) => self.find(&mut commands, id).await?.into_iter().collect(),
-                None => self.heard(commands.range_back(&self.stream, "-", &before, PAGE).await).await?,
+                None => self.next(&mut commands, &mut pages).await?,
             };
-            let Some(last) = entries.last().map(|entry| entry.id.clone()) else { return Ok(done) };
             for entry in &entries {
                 let mut fields = entry.fields.clone().unwrap_or_default();
                 let to = text_of(&fields, STREAM);
@@ -80,10 +99,9 @@ impl DeadStream {
                 self.heard(commands.revive(from, (&to, self.stream_length), &fields).await).await?;
                 done += 1;
             }
-            if which.is_some() {
+            if which.is_some() || entries.is_empty() {
                 return Ok(done);
             }
-            before = format!("({last}");
         }
     }
 
@@ -91,23 +109,18 @@ impl DeadStream {
     pub async fn discard(&self, which: Option<&str>) -> Result<u64, LinkError> {
         let mut commands = self.producer.commands().await?;
         let mut done = 0;
-        let mut before = "+".to_owned();
+        let mut pages = Pages::default();
         loop {
-            let ids = match which {
+            let ids: Vec<String> = match which {
                 Some(id) => vec![id.to_owned()],
-                None => {
-                    let entries = self.heard(commands.range_back(&self.stream, "-", &before, PAGE).await).await?;
-                    entries.into_iter().map(|entry| entry.id).collect()
-                }
+                None => self.next(&mut commands, &mut pages).await?.into_iter().map(|entry| entry.id).collect(),
             };
-            let Some(last) = ids.last().cloned() else { return Ok(done) };
             for id in &ids {
                 done += self.heard(commands.delete(&self.stream, id).await).await?;
             }
-            if which.is_some() {
+            if which.is_some() || ids.is_empty() {
                 return Ok(done);
             }
-            before = format!("({last}");
         }
     }
 
@@ -124,6 +137,30 @@ impl DeadStream {
             self.producer.failed(error).await;
         }
         answer
+    }
+}
+
+/// A walk from the newest letter to the oldest.
+struct Pages {
+    before: String,
+    size: usize,
+}
+
+impl Default for Pages {
+    fn default() -> Pages {
+        Pages { before: "+".to_owned(), size: PAGE_MIN }
+    }
+}
+
+impl Pages {
+    /// Goes on behind what was seen, with more at once or with less.
+    fn turn(&mut self, seen: &[Entry]) {
+        let Some(last) = seen.last() else { return };
+        self.before = format!("({}", last.id);
+        let fields = seen.iter().flat_map(|entry| entry.fields.iter().flatten());
+        let bytes: usize = fields.map(|(name, value)| name.len() + value.len()).sum();
+        let size = if bytes > PAGE_BYTES { PAGE_MIN } else { self.size * 2 };
+        self.size = size.clamp(PAGE_MIN, PAGE_MAX);
     }
 }
 
@@ -155,5 +192,25 @@ fn letter(entry: &Entry, with_payload: bool) -> DeadLetter {
         reason: text(REASON),
         payload_bytes: raw("payload").map_or(0, Vec::len),
         payload: with_payload.then(|| text_of(fields, "payload")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_letters_are_looked_at_in_small_pages_and_small_ones_in_large_pages() {
+        let entry = |bytes: usize| Entry { id: "5-1".to_owned(), fields: Some(vec![(vec![], vec![b'x'; bytes])]) };
+        let mut pages = Pages::default();
+        let sizes: Vec<usize> = (0..9)
+            .map(|_| {
+                pages.turn(&[entry(100)]);
+                pages.size
+            })
+            .collect();
+        assert_eq!((sizes[0], sizes[8], pages.before.as_str()), (2 * PAGE_MIN, PAGE_MAX, "(5-1"));
+        pages.turn(&[entry(PAGE_BYTES + 1)]);
+        assert_eq!(pages.size, PAGE_MIN);
     }
 }
