@@ -6,7 +6,7 @@
 //!    calls.
 //! 3. Each [`page`] is one message in the mailbox. The next one is read when the cursor of this one has moved.
 //! 4. The [`recorder`] takes it out: [`history`] turns it into runs and samples under the names of [`naming`], and
-//!    `ingest` stores them and the branch's [`state`], the cursor within, in one record.
+//!    `ingest` stores them and behind them the branch's [`state`], the cursor within.
 //! 5. The [`board`] and [`SonarMetrics`] say how it stands.
 //!
 //! Invariants: the cursor moves exactly when what it speaks of is stored. A value that was not measured is never a zero.

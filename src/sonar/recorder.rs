@@ -1,4 +1,4 @@
-//! Takes pages out of the mailbox and stores them: what they say and the cursor, in one record.
+//! Takes pages out of the mailbox and stores them: what they say, and behind it the cursor.
 
 use super::{
     history,
