@@ -12,6 +12,7 @@
 mod admission;
 mod body;
 mod error;
+mod federate;
 mod health;
 mod middleware;
 mod own_metrics;

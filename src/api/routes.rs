@@ -1,7 +1,7 @@
 //! The one table of routes: path, methods, who may. What does not stand here does not exist, and nothing stands here
 //! without saying who may.
 
-use super::{health, own_metrics, push, state::Api, v1, write};
+use super::{federate, health, own_metrics, push, state::Api, v1, write};
 use crate::auth::Scope;
 use axum::{
     http::Method,
@@ -55,6 +55,7 @@ pub fn table() -> Vec<Route> {
         row!("/-/reload", GET, ADMIN, health::reload_by_get),
         row!("/version", GET, READ, v1::status::version),
         row!("/metrics", GET, READ, own_metrics::exposition),
+        row!("/federate", GET, READ, federate::federate),
         row!("/metrics/job/{*labels}", PUT_POST, PUSH, push::push),
         row!("/metrics/job/{*labels}", DELETE, PUSH, push::delete),
         row!("/metrics/job@base64/{*labels}", PUT_POST, PUSH, push::push),

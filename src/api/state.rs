@@ -54,6 +54,8 @@ pub struct ApiConfig {
     pub admin_api: bool,
     /// Names under which browsers may ask, beside those that nobody else can own; lower case.
     pub hosts: Vec<String>,
+    /// Names and values that what is federated gets, where it has none of its own.
+    pub external_labels: Arc<[(String, String)]>,
 }
 
 impl Default for ApiConfig {
@@ -68,6 +70,7 @@ impl Default for ApiConfig {
             pushes_per_minute_max: 600,
             admin_api: false,
             hosts: Vec::new(),
+            external_labels: Arc::default(),
         }
     }
 }

@@ -342,6 +342,7 @@ fn api_config(config: &Config, admin_api: bool, address: SocketAddr) -> ApiConfi
         failed_logins_per_minute_max: config.limits.failed_logins_per_minute_max,
         pushes_per_minute_max: config.limits.pushes_per_minute_max,
         hosts: config.web_hosts.iter().cloned().chain(config.web.external.as_ref().and_then(External::host)).collect(),
+        external_labels: config.external_labels.as_slice().into(),
     }
 }
 

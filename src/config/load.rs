@@ -209,7 +209,6 @@ storage:
         );
         let paths: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
         let sections = [
-            "global.external_labels",
             "rule_files",
             "scrape_configs[0].relabel_configs",
             "scrape_configs[0].kubernetes_sd_configs",
@@ -219,11 +218,13 @@ storage:
         ];
         assert_eq!(paths, sections);
         assert_eq!(
-            loaded.warnings[2].to_string(),
+            loaded.warnings[1].to_string(),
             "line 8: scrape_configs[0].relabel_configs: understood, but not active yet: targets keep the labels they \
              are found with"
         );
         let config = &loaded.config;
+        let external = [("site", "here"), ("number", "5")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(config.external_labels, external);
         assert_eq!((config.retention_ms, config.bytes_max, config.disk_percent_max), (60 * 86_400_000, 2 << 30, 50));
         let jobs = &loaded.config.scrape.jobs;
         assert_eq!((jobs[0].interval_ms, jobs[0].timeout_ms, jobs[0].groups.len()), (15_000, 10_000, 1));

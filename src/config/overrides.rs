@@ -62,6 +62,7 @@ pub fn restart_keys(running: &Config, read: &Config) -> Vec<&'static str> {
         ("storage.memory_max", running.memory_bytes_max != read.memory_bytes_max),
         ("storage.series_max", running.series_max != read.series_max),
         ("storage.exemplars.max_exemplars", running.exemplars_max != read.exemplars_max),
+        ("global.external_labels", running.external_labels != read.external_labels),
         ("web.hosts", running.web_hosts != read.web_hosts),
         ("auth.tokens", !same_tokens),
         ("limits.connections_max", old.connections_max != new.connections_max),

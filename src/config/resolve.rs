@@ -63,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// Names under which browsers may ask for us beside those of this machine; lower case.
     pub web_hosts: Vec<String>,
+    /// Of what is federated.
+    pub external_labels: Vec<(String, String)>,
     pub features: Vec<Feature>,
     pub hosts: Hosts,
     pub web: Web,
@@ -195,9 +197,11 @@ impl Config {
 pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
     let scrape = scrape::resolve(&raw, base, problems);
+    let external_labels = scrape::external_labels(&raw, problems);
     let retention_ms = resolve_retention(raw.retention_ms, problems);
     Config {
         scrape,
+        external_labels,
         sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
         mailbox: mailbox::resolve(raw.mailbox, base, problems),

@@ -168,7 +168,7 @@ const GLOBAL: &[Key] = &[
     inactive("rule_query_offset", Duration, "no rule is evaluated"),
     inactive("query_log_file", Text, "queries are not logged to a file"),
     inactive("scrape_failure_log_file", Text, "failures are in the log and on the targets page"),
-    inactive("external_labels", TextMap, "nothing is sent on that would carry them"),
+    key("external_labels", TextMap),
     key("body_size_limit", Size),
     key("sample_limit", Whole),
     key("target_limit", Whole),

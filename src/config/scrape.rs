@@ -7,7 +7,10 @@ use super::{
     tree::{Node, Value},
 };
 use crate::{
-    model::time::{format_duration_ms, parse_duration_ms},
+    model::{
+        METRIC_NAME,
+        time::{format_duration_ms, parse_duration_ms},
+    },
     scrape::{Auth, Group, JobConfig, Limits, Protocol, Scheme, Secret, Tls},
 };
 use std::{collections::HashSet, path::Path};
@@ -51,6 +54,17 @@ pub fn resolve(raw: &RawConfig, base: &Path, problems: &mut Problems) -> ScrapeJ
     let own = raw.self_scrape.unwrap_or(true);
     let own_interval_ms = own.then_some(own_interval_ms.unwrap_or(OWN_INTERVAL_MS_DEFAULT).max(INTERVAL_MS_MIN));
     ScrapeJobs { jobs, own_interval_ms }
+}
+
+/// What `global` has series carry that other servers take from this one. An empty value is no label.
+pub fn external_labels(raw: &RawConfig, problems: &mut Problems) -> Vec<(String, String)> {
+    let Some(node) = raw.global.as_ref().and_then(|global| global.get("external_labels")) else { return Vec::new() };
+    let labels = pairs(node);
+    for (name, _) in labels.iter().filter(|(name, _)| name.is_empty() || name == METRIC_NAME) {
+        let path = format!("global.external_labels.{name}");
+        problems.error(&path, line(node, name), format!("{name:?} is no name for a label of every series"));
+    }
+    labels.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// One job as written.

@@ -86,6 +86,12 @@ impl Config {
         if let Some(sonar) = &self.sonar {
             write_sonar(out, sonar)?;
         }
+        if !self.external_labels.is_empty() {
+            let labels = self.external_labels.iter();
+            let labels: Vec<String> =
+                labels.map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
+            writeln!(out, "global: {{external_labels: {{{}}}}}", labels.join(", "))?;
+        }
         writeln!(out, "self_scrape: {}", self.scrape.own_interval_ms.is_some())?;
         if !self.scrape.jobs.is_empty() {
             writeln!(out, "scrape_configs:")?;

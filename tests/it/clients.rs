@@ -1,6 +1,7 @@
 //! Programs of others, unchanged: Python's `prometheus_client` and `prometheus_api_client`, the completion of Prometheus'
 //! page, curl, Debian's `prometheus` and `promtool`.
 
+use super::support::http::try_get;
 use super::support::server::TestServer;
 use super::support::tools::{Background, all_of, eventually, free_port, program, python, python_with, run_ok};
 use std::io::Write;
@@ -160,16 +161,12 @@ fn promtool_finds_nothing_wrong_with_our_metrics() {
     assert_eq!(all_of(&output).trim(), "");
 }
 
-/// Debian's Prometheus: scrapes us and itself every second and writes all of it to us.
-fn prometheus(directory: &Path, ours: &TestServer) -> (Background, u16) {
+/// Debian's Prometheus, which scrapes every second; `config` is the rest of what it is told. Gives its port.
+fn prometheus(directory: &Path, config: impl FnOnce(u16) -> String) -> (Background, u16) {
     let port = free_port();
     let config = format!(
-        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  external_labels: {{replica: debian}}\n\
-         scrape_configs:\n  - job_name: observatory\n    static_configs: [{{targets: ['{ours}']}}]\n  \
-         - job_name: prometheus\n    static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
-         remote_write:\n  - url: http://{ours}/api/v1/write\n    queue_config: {{batch_send_deadline: 1s}}\n    \
-         metadata_config: {{send: true, send_interval: 1s}}\n",
-        ours = ours.address()
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  external_labels: {{replica: debian}}\n{}",
+        config(port)
     );
     std::fs::write(directory.join("prometheus.yml"), config).unwrap();
     let log = std::fs::File::create(directory.join("log")).unwrap();
@@ -186,10 +183,47 @@ fn prometheus(directory: &Path, ours: &TestServer) -> (Background, u16) {
 }
 
 #[test]
+fn debians_prometheus_federates_from_us() {
+    let server = TestServer::start();
+    server.push("PUT", "federated/zone/a", "# TYPE federated_total counter\nfederated_total{code=\"200\"} 7\n");
+    let directory = tempfile::tempdir().unwrap();
+    let ours = server.address();
+    let (_process, port) = prometheus(directory.path(), |_| {
+        format!(
+            "scrape_configs:\n  - job_name: federate\n    honor_labels: true\n    metrics_path: /federate\n    \
+             params: {{'match[]': ['{{job=\"federated\"}}', 'up']}}\n    static_configs: [{{targets: ['{ours}']}}]\n"
+        )
+    });
+    eventually("Prometheus listens", Duration::from_secs(60), || TcpStream::connect(("127.0.0.1", port)).ok());
+    let asked = |query: &str| {
+        super::support::http::get(&format!("http://127.0.0.1:{port}/api/v1/query?query={query}")).data()["result"]
+            .clone()
+    };
+    let pushed = eventually("what was pushed to us, in Prometheus", Duration::from_secs(60), || {
+        Some(asked("federated_total")).filter(|found| found.as_array().is_some_and(|found| !found.is_empty()))
+    });
+    let expected = serde_json::json!({"__name__": "federated_total", "code": "200", "job": "federated", "zone": "a"});
+    assert_eq!((&pushed[0]["metric"], &pushed[0]["value"][1]), (&expected, &serde_json::json!("7")));
+    // Of its own scrape, and ours of ourselves under its own name.
+    for job in ["federate", "observatory"] {
+        let up = eventually("up", timeout, || asked(&format!("up{{job=%22{job}%22}}")));
+        assert_eq!(up[0]["value"][1], "1", "{job}");
+    }
+}
+
+#[test]
 fn debians_prometheus_scrapes_us_and_writes_to_us() {
     let server = TestServer::start();
     let directory = tempfile::tempdir().unwrap();
-    let (process, port) = prometheus(directory.path(), &server);
+    let ours = server.address();
+    let (process, port) = prometheus(directory.path(), |port| {
+        format!(
+            "scrape_configs:\n  - job_name: observatory\n    static_configs: [{{targets: ['{ours}']}}]\n  \
+             - job_name: prometheus\n    static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
+             remote_write:\n  - url: http://{ours}/api/v1/write\n    queue_config: {{batch_send_deadline: 1s}}\n    \
+             metadata_config: {{send: true, send_interval: 1s}}\n"
+        )
+    });
     let timeout = Duration::from_secs(60);
     eventually("our scrape, written to us by Prometheus", timeout, || {
         server.value("up{job=\"observatory\",replica=\"debian\"}").filter(|up| *up == 1.0)

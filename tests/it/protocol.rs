@@ -7,12 +7,13 @@
 //! | a_metric 1                          body lines, each ends with a newline
 //! |- a_metric 2                         a body line without one
 //! @gzip                                 compresses the body; also @snappy, @bytes HEX, and @write, which reads the
-//!                                       body lines as `name{a="b"} value milliseconds` and sends remote write
+//!                                       body lines as `name{a="b"} value milliseconds` and sends remote write; the
+//!                                       value `stale` ends a series
 //! --- 200                               the status; what follows are claims about the answer
 //! empty                                 no body
 //! has: text                             the body contains it
 //! hasnot: text
-//! is: text                              the body is it, but for newlines at its end
+//! is: text                              the body is it, but for newlines at its end; `\n` is one within it
 //! header content-type: text/plain       the header's value begins with it; `!header name` is absent
 //! json /data/0/metric = {"a":"b"}       a JSON pointer has this value
 //! json /data ~ array                    ... is of this type
@@ -161,7 +162,7 @@ impl Claim {
         match line.split_once(": ") {
             Some(("has", text)) => Claim::Has(text.to_owned()),
             Some(("hasnot", text)) => Claim::HasNot(text.to_owned()),
-            Some(("is", text)) => Claim::Is(text.to_owned()),
+            Some(("is", text)) => Claim::Is(text.replace("\\n", "\n")),
             _ => panic!("{at}: unknown claim `{line}`"),
         }
     }
@@ -233,8 +234,11 @@ fn series(line: &str) -> wire::Series {
         all.push((label.to_owned(), value.trim_matches('"').to_owned()));
     }
     let words: Vec<&str> = rest.split_whitespace().collect();
-    let samples =
-        words.chunks(2).map(|pair| (pair[1].parse().expect("milliseconds"), pair[0].parse().expect("a value")));
+    let value = |word: &str| match word {
+        "stale" => f64::from_bits(wire::STALE_BITS),
+        word => word.parse().expect("a value"),
+    };
+    let samples = words.chunks(2).map(|pair| (pair[1].parse().expect("milliseconds"), value(pair[0])));
     wire::Series { labels: all, samples: samples.collect(), exemplars: Vec::new() }
 }
 
