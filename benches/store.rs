@@ -346,16 +346,8 @@ fn tiers() {
             let clocks = tiers[1].clock_cache();
             for series in 0..100 {
                 let (mut samples, mut runs) = (Samples::default(), Vec::new());
-                read_tier(
-                    &tiers[1],
-                    series * 10,
-                    TimeRange::ALL,
-                    3_600_000,
-                    &reading,
-                    &clocks,
-                    &mut samples,
-                    &mut runs,
-                );
+                let record = tiers[1].record_of(series * 10).expect("a whole record");
+                read_tier(&record, (TimeRange::ALL, 3_600_000), &reading, &clocks, &mut samples, &mut runs);
                 points += samples.len();
             }
         }

@@ -45,6 +45,7 @@ impl Samples {
         self.histogram_weights.clear();
     }
 
+    #[inline]
     pub fn push(&mut self, timestamp: Timestamp, value: f64) {
         self.timestamps.push(timestamp);
         self.values.push(value);

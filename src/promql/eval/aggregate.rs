@@ -21,8 +21,9 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Members of one block at least; larger groups are cut into at most [`BLOCKS_PER_GROUP_MAX`] blocks.
-const BLOCK_MEMBERS_MIN: usize = 64;
+/// Groups up to this are one block; larger ones are cut into at most [`BLOCKS_PER_GROUP_MAX`] blocks of up to so many
+/// members or more. Few enough that a hundred series are shared out evenly.
+const BLOCK_MEMBERS: usize = 32;
 /// Bounds the memory of blocks that wait to be merged.
 const BLOCKS_PER_GROUP_MAX: usize = 64;
 
@@ -161,7 +162,9 @@ pub fn grouping_keeps_names(grouping: &Grouping) -> bool {
 fn blocks(groups: &Groups) -> Vec<Block> {
     let mut blocks = Vec::new();
     for (group, members) in groups.members.iter().enumerate() {
-        let size = members.len().div_ceil(BLOCKS_PER_GROUP_MAX).max(BLOCK_MEMBERS_MIN);
+        let count = members.len().div_ceil(BLOCK_MEMBERS).clamp(1, BLOCKS_PER_GROUP_MAX);
+        // Of one size, so that the last worker is not left with a large one while others have nothing to do.
+        let size = members.len().div_ceil(count).max(1);
         for first in (0..members.len()).step_by(size) {
             let end = members.len().min(first + size);
             blocks.push(Block { group, first, end, whole: end - first == members.len() });

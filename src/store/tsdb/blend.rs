@@ -5,7 +5,7 @@
 //! that are empty. What is chosen depends on what kind of metric a series is, so it is chosen series by series.
 
 use super::{
-    block::{Block, ClockCache},
+    block::{Block, ClockCache, Record},
     head::sort_samples,
     options::TierOptions,
     run::{Looks, Run, read_runs},
@@ -51,6 +51,16 @@ pub enum Role {
     Samples(u32),
     /// Buckets of the stretch and of its candidate with these numbers.
     Buckets(u32, u32),
+}
+
+impl Role {
+    /// The number of the choice it belongs to.
+    fn choice(self) -> Option<u32> {
+        match self {
+            Role::Free => None,
+            Role::Samples(own) | Role::Buckets(own, _) => Some(own),
+        }
+    }
 }
 
 /// What a selection of `range` has to choose, and the blocks of samples that are not read: those of reduced stretches
@@ -163,6 +173,9 @@ struct Blend<'a, S: Sources> {
     pieces: Vec<(Timestamp, Samples)>,
 }
 
+/// The parts of a series in files of buckets, each with its record where that is whole.
+type Parts<'a, S> = Vec<(<S as Sources>::Source, Option<Record<'a>>)>;
+
 /// Reads a series of which some stretches are a matter of choice.
 pub fn read_blended<S: Sources>(
     sources: &S,
@@ -175,8 +188,14 @@ pub fn read_blended<S: Sources>(
     for part in parts.iter().filter(|part| sources.role(**part) == Role::Free) {
         sources.read(*part, &mut blend.samples, &mut blend.runs);
     }
-    for (own, choice) in (0..).zip(choices) {
-        blend.read_choice(own, choice, parts);
+    // There may be hundreds of choices and of parts: each choice looks at its own alone, in the order they are read in.
+    let own = |part: &S::Source| Some((sources.role(*part).choice()?, *part));
+    let mut owned: Vec<(u32, S::Source)> = parts.iter().filter_map(own).collect();
+    owned.sort_by_key(|(own, _)| *own);
+    for parts in owned.chunk_by(|a, b| a.0 == b.0) {
+        if let Some(choice) = choices.get(parts[0].0 as usize) {
+            blend.read_choice(choice, parts);
+        }
     }
     let Blend { mut samples, mut runs, pieces, .. } = blend;
     read_runs(&mut runs, range, now_ms, looks, &mut samples);
@@ -187,12 +206,15 @@ pub fn read_blended<S: Sources>(
     *out = samples;
 }
 
-impl<S: Sources> Blend<'_, S> {
-    fn read_choice(&mut self, own: u32, choice: &Choice, parts: &[S::Source]) {
+impl<'a, S: Sources> Blend<'a, S> {
+    /// Reads the parts of a series that belong to `choice`, each with its number.
+    fn read_choice(&mut self, choice: &Choice, parts: &[(u32, S::Source)]) {
         let sources = self.sources;
-        let of_role = |role| parts.iter().copied().filter(move |part| sources.role(*part) == role);
-        let raw = || of_role(Role::Samples(own));
-        let Some((candidate, at)) = self.candidate(own, choice, parts) else {
+        let raw = || {
+            let is_raw = |(_, part): &&(u32, S::Source)| matches!(sources.role(*part), Role::Samples(_));
+            parts.iter().filter(is_raw).map(|(_, part)| *part)
+        };
+        let Some((candidate, buckets)) = self.candidate(choice, parts) else {
             raw().for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
             return;
         };
@@ -206,10 +228,12 @@ impl<S: Sources> Blend<'_, S> {
         };
         let mut filled = Vec::new();
         let has_late = raw().next().is_some();
-        for part in of_role(Role::Buckets(own, at)) {
+        for (part, record) in buckets {
             let Some((file, series, clocks)) = sources.file(part) else { continue };
-            let found = read_tier(file, series, range, *resolution_ms, reading, clocks, &mut piece, &mut self.runs);
-            worst = worst.max(found);
+            if let Some(record) = record {
+                let found = read_tier(&record, (range, *resolution_ms), reading, clocks, &mut piece, &mut self.runs);
+                worst = worst.max(found);
+            }
             if has_late && !choice.is_complete {
                 filled.extend(filled_buckets(file, series, range, *resolution_ms, clocks));
             }
@@ -224,28 +248,27 @@ impl<S: Sources> Blend<'_, S> {
         self.pieces.push((choice.end, piece));
     }
 
-    /// The candidate that a series is read from; `None` where its samples are.
-    fn candidate<'c>(&self, own: u32, choice: &'c Choice, parts: &[S::Source]) -> Option<(&'c Candidate, u32)> {
+    /// The candidate that a series is read from, with its parts and their records; `None` where its samples are.
+    fn candidate<'c>(&self, choice: &'c Choice, parts: &[(u32, S::Source)]) -> Option<(&'c Candidate, Parts<'a, S>)> {
         let mut finest = None;
         for (at, candidate) in (0..).zip(&choice.candidates) {
-            let is_mine = |part: &&S::Source| self.sources.role(**part) == Role::Buckets(own, at);
-            let mut mine = parts.iter().filter(is_mine).peekable();
-            if mine.peek().is_none() {
+            let is_mine = |part: &S::Source| matches!(self.sources.role(*part), Role::Buckets(_, of) if of == at);
+            let mine = parts.iter().map(|(_, part)| *part).filter(is_mine);
+            let mine: Parts<'a, S> = mine.map(|part| (part, self.record(part))).collect();
+            if mine.is_empty() {
                 continue;
             }
-            if mine.all(|part| self.is_exact(*part, &candidate.reading)) {
-                return Some((candidate, at));
+            if mine.iter().all(|(_, record)| is_exact(record.as_ref(), &candidate.reading)) {
+                return Some((candidate, mine));
             }
-            finest = Some((candidate, at));
+            finest = Some((candidate, mine));
         }
         finest.filter(|_| !choice.is_complete)
     }
 
-    fn is_exact(&self, source: S::Source, reading: &Reading) -> bool {
-        let Some(record) = self.sources.file(source).and_then(|(file, series, _)| file.record_of(series)) else {
-            return false;
-        };
-        tier::columns_of(&record).is_none_or(|there| fidelity(reading.shape, there, reading.aligned) == Fidelity::Exact)
+    fn record(&self, source: S::Source) -> Option<Record<'a>> {
+        let (file, series, _) = self.sources.file(source)?;
+        file.record_of(series)
     }
 
     /// What came late for a stretch whose samples are gone stands in buckets that are empty.
@@ -262,6 +285,11 @@ impl<S: Sources> Blend<'_, S> {
         drop_filled(&mut samples, (0, 0), filled, resolution_ms);
         append(piece, samples);
     }
+}
+
+fn is_exact(record: Option<&Record<'_>>, reading: &Reading) -> bool {
+    let Some(record) = record else { return false };
+    tier::columns_of(record).is_none_or(|there| fidelity(reading.shape, there, reading.aligned) == Fidelity::Exact)
 }
 
 /// Appends with weights where either side has some.
@@ -289,10 +317,29 @@ fn join(samples: &mut Samples, mut pieces: Vec<(Timestamp, Samples)>) {
         let next = firsts[number + 1..].iter().copied().filter(|at| at >= end).min().unwrap_or(Timestamp::MAX);
         cut_from(piece, *end, first_at(samples, *end).min(next));
     }
-    for (_, piece) in pieces {
-        append(samples, piece);
-    }
+    let (floats, histograms) = (samples.timestamps.len(), samples.histograms.len());
+    pieces.into_iter().for_each(|(_, piece)| append(samples, piece));
+    put_last(samples, floats, histograms);
     sort_samples(samples, true);
+}
+
+/// Moves the first `floats` and `histograms` behind the others where that puts them in order: most often buckets stand
+/// for what is older than the samples that are there, and moving is much less than sorting.
+fn put_last(samples: &mut Samples, floats: usize, histograms: usize) {
+    let (first, others) = samples.timestamps.split_at(floats);
+    if others.is_sorted_by(|a, b| a < b) && first.first() > others.last() {
+        samples.timestamps.rotate_left(floats);
+        samples.values.rotate_left(floats);
+        let weights = floats.min(samples.weights.len());
+        samples.weights.rotate_left(weights);
+    }
+    let (first, others) = samples.histograms.split_at(histograms);
+    let is_sorted = others.is_sorted_by(|a, b| a.timestamp < b.timestamp);
+    if is_sorted && first.first().map(|sample| sample.timestamp) > others.last().map(|sample| sample.timestamp) {
+        samples.histograms.rotate_left(histograms);
+        let weights = histograms.min(samples.histogram_weights.len());
+        samples.histogram_weights.rotate_left(weights);
+    }
 }
 
 /// The first time from `from` on that there is something at.

@@ -75,20 +75,27 @@ impl Record<'_> {
         &self.head.runs
     }
 
+    /// Appends the samples within `range` and the runs of a record that holds no buckets.
+    pub fn read_samples(&self, range: TimeRange, clocks: &ClockCache, samples: &mut Samples, runs: &mut Vec<Run>) {
+        self.block.read(self.series, range, clocks, samples, runs);
+    }
+
     /// Appends the values of a column at times within `range`, in order of time.
     pub fn read_column(&self, column: u8, range: TimeRange, clocks: &ClockCache, samples: &mut Samples) {
         let (floats, mut offset) = (samples.timestamps.len(), 0usize);
         for chunk in &self.head.chunks {
             let Some(end) = body_end(offset, chunk.body.length) else { return self.block.report(self.series) };
             if chunk.column == column {
-                let body = self.bodies.get(offset..end);
-                if body.and_then(|body| self.block.read_chunk(chunk, body, range, clocks, samples)).is_none() {
+                let bodies = self.bodies.get(offset..);
+                if bodies.and_then(|bodies| self.block.read_chunk(chunk, bodies, range, clocks, samples)).is_none() {
                     self.block.report(self.series);
                 }
             }
             offset = end;
         }
-        cut_samples(samples, floats, samples.histograms.len(), &self.cuts);
+        if !self.cuts.is_empty() {
+            cut_samples(samples, floats, samples.histograms.len(), &self.cuts);
+        }
     }
 
     /// Appends the times of a column within `range`; no value is decoded.

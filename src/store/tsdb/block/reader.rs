@@ -365,8 +365,9 @@ impl Block {
         }
         let mut whole = Some(());
         for chunk in &chunks {
-            let body = bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
-            whole = whole.and(self.read_chunk(chunk, body, range, clocks, samples));
+            let from_here = bodies;
+            bodies.split_off(..usize::try_from(chunk.body.length).ok()?)?;
+            whole = whole.and(self.read_chunk(chunk, from_here, range, clocks, samples));
         }
         runs.extend(ended);
         if histograms > 0 {
@@ -376,10 +377,11 @@ impl Block {
         whole
     }
 
+    /// Appends the samples of a chunk within `range`; its body is what `bodies` begin with. `None` where it is damaged.
     pub(super) fn read_chunk(
         &self,
         chunk: &Chunk,
-        body: &[u8],
+        bodies: &[u8],
         range: TimeRange,
         clocks: &ClockCache,
         samples: &mut Samples,
@@ -388,10 +390,11 @@ impl Block {
         let clock = self.clock(clocks, placement.clock)?;
         let stretch = (placement.first, placement.ticks);
         read_ticks(self.footer.start, clock, stretch, &placement.gaps, range, samples, |values| {
-            if !matches!(chunk.kind, Kind::Constant(_)) && crc32c::crc32c(body) != chunk.body.crc {
+            let length = usize::try_from(chunk.body.length).ok()?;
+            if !matches!(chunk.kind, Kind::Constant(_)) && crc32c::crc32c(bodies.get(..length)?) != chunk.body.crc {
                 return None;
             }
-            decode(chunk.kind, body, chunk.count as usize, values)
+            decode(chunk.kind, bodies, length, chunk.count as usize, values)
         })
     }
 }

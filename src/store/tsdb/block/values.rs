@@ -9,11 +9,11 @@ use crate::{
     store::tsdb::head::values::{POWERS, ValueColumn, read_blocks, to_whole},
 };
 use pco::{
-    ChunkConfig,
+    ChunkConfig, DecompressorScratch,
     data_types::Number,
     wrapped::{FileCompressor, FileDecompressor},
 };
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::OnceLock};
 
 /// Above level 4 a sixth of a per cent is won at twice the time and more.
 const LEVEL: usize = 4;
@@ -39,6 +39,8 @@ pub enum Kind {
 thread_local! {
     /// Whole numbers on their way to values and back: one buffer a thread.
     static WHOLE: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+    /// What `pco` works in: a small chunk takes less time than making it anew.
+    static SCRATCH: RefCell<Box<DecompressorScratch>> = RefCell::default();
 }
 
 /// Appends the bytes of at most [`VALUES_MAX`] values to `out`.
@@ -117,9 +119,10 @@ fn pack<T: Number>(numbers: &[T], out: &mut Vec<u8>) -> bool {
 }
 
 /// Appends the `count` values of a chunk to `out`; `None` where the bytes are not what [`encode`] wrote. Their checksum
-/// has been looked at.
-pub fn decode(kind: Kind, body: &[u8], count: usize, out: &mut Vec<f64>) -> Option<()> {
-    let mut input = body;
+/// has been looked at. The chunk is the first `length` of `bytes`; whatever stands behind it is better not cut off, since
+/// `pco` looks further than it reads and copies the end of what is short.
+pub fn decode(kind: Kind, bytes: &[u8], length: usize, count: usize, out: &mut Vec<f64>) -> Option<()> {
+    let mut input = bytes.get(..length)?;
     match kind {
         Kind::Constant(value) => {
             out.extend(std::iter::repeat_n(value, count));
@@ -133,7 +136,7 @@ pub fn decode(kind: Kind, body: &[u8], count: usize, out: &mut Vec<f64>) -> Opti
             WHOLE.with_borrow_mut(|whole| {
                 whole.clear();
                 whole.resize(count, 0);
-                unpack(input, whole)?;
+                unpack(&bytes[length - input.len()..], input.len(), whole)?;
                 if power == 1.0 {
                     out.extend(whole.iter().map(|number| *number as f64));
                 } else {
@@ -148,7 +151,7 @@ pub fn decode(kind: Kind, body: &[u8], count: usize, out: &mut Vec<f64>) -> Opti
             let exceptions = take_exceptions(&mut input, count)?;
             let start = out.len();
             out.resize(start + count, 0.0);
-            unpack(input, &mut out[start..])?;
+            unpack(&bytes[length - input.len()..], input.len(), &mut out[start..])?;
             put_back(&exceptions, &mut out[start..]);
             Some(())
         }
@@ -171,18 +174,25 @@ fn put_back(exceptions: &[(usize, u64)], values: &mut [f64]) {
     }
 }
 
-fn unpack<T: Number>(input: &[u8], numbers: &mut [T]) -> Option<()> {
-    let (file, _) = FileDecompressor::new(header()).ok()?;
-    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(input).ok()?;
-    let mut page = chunk.page_decompressor(rest, numbers.len()).ok()?;
-    let progress = page.read(numbers).ok()?;
-    (progress.n_processed == numbers.len()).then_some(())
+/// Unpacks what the first `length` of `bytes` are.
+fn unpack<T: Number>(bytes: &[u8], length: usize, numbers: &mut [T]) -> Option<()> {
+    let (chunk, rest) = file()?.chunk_decompressor::<T, _>(bytes).ok()?;
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut page = chunk.page_decompressor_with_scratch(rest, numbers.len(), scratch).ok()?;
+        let progress = page.read(numbers).ok()?;
+        let is_within = bytes.len() - page.into_src().len() <= length;
+        (is_within && progress.n_processed == numbers.len()).then_some(())
+    })
 }
 
-/// What a file of `pco` begins with: its version. The same for every chunk, so it stands here and not in them.
-fn header() -> &'static [u8] {
-    static HEADER: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    HEADER.get_or_init(|| FileCompressor::default().write_header(Vec::new()).unwrap_or_default())
+/// What a file of `pco` begins with, its version, read. It is the same for every chunk, so it stands in none.
+fn file() -> Option<&'static FileDecompressor> {
+    static FILE: OnceLock<Option<FileDecompressor>> = OnceLock::new();
+    let read = || {
+        let header = FileCompressor::default().write_header(Vec::new()).ok()?;
+        FileDecompressor::new(&header[..]).ok().map(|(file, _)| file)
+    };
+    FILE.get_or_init(read).as_ref()
 }
 
 #[cfg(test)]
@@ -195,7 +205,7 @@ mod tests {
         let mut bytes = vec![7];
         let kind = encode(values, &mut bytes);
         let mut read = vec![1.0];
-        decode(kind, &bytes[1..], values.len(), &mut read).unwrap();
+        decode(kind, &bytes[1..], bytes.len() - 1, values.len(), &mut read).unwrap();
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&read[1..]), bits(values));
         (kind, bytes.len() - 1)
@@ -233,7 +243,14 @@ mod tests {
         let values: Vec<f64> = (0..300).map(|index| f64::from(index * index)).collect();
         let mut bytes = Vec::new();
         let kind = encode(&values, &mut bytes);
-        assert_eq!(decode(kind, &bytes[..bytes.len() / 2], values.len(), &mut Vec::new()), None);
+        let half = bytes.len() / 2;
+        assert_eq!(decode(kind, &bytes[..half], half, values.len(), &mut Vec::new()), None);
+        assert_eq!(
+            decode(kind, &bytes, bytes.len() - 1, values.len(), &mut Vec::new()),
+            None,
+            "what follows is not read"
+        );
+        assert_eq!(decode(kind, &bytes, bytes.len() + 1, values.len(), &mut Vec::new()), None);
     }
 
     proptest! {
@@ -252,8 +269,8 @@ mod tests {
                 let at = usize::from(at) % bytes.len();
                 bytes[at] = byte;
             }
-            let _ = decode(kind, &bytes, values.len(), &mut Vec::new());
-            let _ = decode(kind, &random, values.len(), &mut Vec::new());
+            let _ = decode(kind, &bytes, bytes.len(), values.len(), &mut Vec::new());
+            let _ = decode(kind, &random, random.len(), values.len(), &mut Vec::new());
         }
 
         #[test]

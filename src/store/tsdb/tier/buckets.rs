@@ -39,6 +39,31 @@ pub fn bucket_end(at: Timestamp, resolution_ms: i64) -> Timestamp {
     }
 }
 
+/// Tells where the buckets of times begin that most often ascend from one bucket to the next.
+pub struct Begins {
+    resolution_ms: i64,
+    begin: Timestamp,
+}
+
+impl Begins {
+    pub fn new(resolution_ms: i64) -> Begins {
+        Begins { resolution_ms, begin: Timestamp::MAX }
+    }
+
+    /// The begin of the bucket that a time lies in, which does not belong to it.
+    #[inline]
+    pub fn of(&mut self, at: Timestamp) -> Timestamp {
+        let end = self.begin.saturating_add(self.resolution_ms);
+        if self.begin < at && at <= end {
+            return self.begin;
+        }
+        // A division costs more than all else that is done for a bucket.
+        let is_next = end < at && at <= end.saturating_add(self.resolution_ms);
+        self.begin = if is_next { end } else { bucket_end(at, self.resolution_ms).saturating_sub(self.resolution_ms) };
+        self.begin
+    }
+}
+
 /// Appends the rows of samples, which are in order of time.
 pub fn rows_of(samples: &Samples, resolution_ms: i64, rows: &mut Vec<Row>) {
     let (times, values) = (&samples.timestamps, &samples.values);
@@ -270,9 +295,12 @@ impl<'a> Cursor<'a> {
         Cursor { samples, at: 0 }
     }
 
+    #[inline]
     pub fn at(&mut self, time: Timestamp) -> Option<f64> {
-        let times = &self.samples.timestamps;
-        self.at += times[self.at..].iter().take_while(|at| **at < time).count();
+        let times = &self.samples.timestamps[..];
+        while times.get(self.at).is_some_and(|at| *at < time) {
+            self.at += 1;
+        }
         (*times.get(self.at)? == time).then(|| self.samples.values[self.at])
     }
 }

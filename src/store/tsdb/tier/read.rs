@@ -1,7 +1,7 @@
 //! Buckets as samples that stand for them.
 
 use super::{
-    buckets::{Cursor, bucket_end},
+    buckets::{Begins, Cursor},
     choice::{Reading, Shape, fidelity},
     columns::{Column, Columns, columns_of},
     grid::read_grid,
@@ -13,12 +13,18 @@ use crate::{
     store::{
         Fidelity,
         tsdb::{
-            block::{Block, ClockCache, Record, Weight},
+            block::{ClockCache, Record, Weight},
             run::Run,
         },
     },
 };
-use std::{iter::zip, sync::Arc};
+use std::{cell::RefCell, iter::zip, sync::Arc};
+
+thread_local! {
+    /// First and last values, counts and resets on their way to points: a question of a year reads these columns of each
+    /// series from dozens of files.
+    static COLUMNS: RefCell<[Samples; 4]> = RefCell::default();
+}
 
 /// Appends what stands for the samples of a series within `range`, with weights for all shapes but an instant, and to
 /// `runs` the runs that ended there. Gives how it relates to the samples. A record of samples is read as it is.
@@ -26,28 +32,24 @@ use std::{iter::zip, sync::Arc};
 /// Points lie at the times of first and last samples; they are in order of time for each column, staleness markers apart.
 /// For an instant selector that is not aligned they lie on the grid instead: `range` may then reach behind the file as
 /// far as what it has is visible, a part that follows it wins where it knows better.
-#[expect(clippy::too_many_arguments, reason = "what is read, how, and where it goes")]
 pub fn read_tier(
-    block: &Block,
-    series: u32,
-    range: TimeRange,
-    resolution_ms: i64,
+    record: &Record<'_>,
+    (range, resolution_ms): (TimeRange, i64),
     reading: &Reading,
     clocks: &ClockCache,
     samples: &mut Samples,
     runs: &mut Vec<Run>,
 ) -> Fidelity {
-    let Some(record) = block.record_of(series) else { return Fidelity::Exact };
-    let Some(columns) = columns_of(&record) else {
-        block.read(series, range, clocks, samples, runs);
+    let Some(columns) = columns_of(record) else {
+        record.read_samples(range, clocks, samples, runs);
         samples.complete_weights();
         return Fidelity::Exact;
     };
     runs.extend_from_slice(record.runs());
     if reading.shape == Shape::Instant && !reading.aligned {
-        read_grid(&record, range, resolution_ms, reading, clocks, samples);
+        read_grid(record, range, resolution_ms, reading, clocks, samples);
     } else {
-        let reader = Reader { record: &record, columns, range, resolution_ms, clocks };
+        let reader = Reader { record, columns, range, resolution_ms, clocks };
         reader.read_floats(reading.shape, samples);
         reader.read_histograms(reading.shape, samples);
     }
@@ -95,90 +97,106 @@ impl Reader<'_> {
         self.record.read_column(column as u8, self.range, self.clocks, samples);
     }
 
-    fn column(&self, column: Column) -> Samples {
-        let mut samples = Samples::default();
-        self.append(column, &mut samples);
-        samples
-    }
-
     /// Appends a column that lies at the time of the last sample, and how many samples each bucket has. Where damage has
     /// taken one of them, the bucket is left out.
     fn append_weighted(&self, column: Column, samples: &mut Samples) {
         samples.weigh();
         let from = samples.values.len();
         self.append(column, samples);
-        let counts = self.column(Column::Count);
-        if samples.timestamps[from..] == counts.timestamps[..] {
-            samples.weights.extend(counts.values.iter().map(|count| *count as u32));
-            return;
-        }
-        let (times, values) = (samples.timestamps.split_off(from), samples.values.split_off(from));
-        let mut counts = Cursor::new(&counts);
-        for (at, value) in zip(times, values) {
-            if let Some(count) = counts.at(at) {
-                samples.push(at, value);
-                samples.weights.push(count as u32);
+        self.with_columns([Column::Count], |[counts]| {
+            if samples.timestamps[from..] == counts.timestamps[..] {
+                samples.weights.extend(counts.values.iter().map(|count| *count as u32));
+                return;
             }
-        }
+            let (times, values) = (samples.timestamps.split_off(from), samples.values.split_off(from));
+            let mut counts = Cursor::new(counts);
+            for (at, value) in zip(times, values) {
+                if let Some(count) = counts.at(at) {
+                    samples.push(at, value);
+                    samples.weights.push(count as u32);
+                }
+            }
+        });
     }
 
-    /// Each bucket that has a first value, a last one, or both within the range.
-    fn pairs(&self) -> Vec<Pair> {
-        let (first, last) = (self.column(Column::First), self.column(Column::Last));
-        let (counts, resets) = (self.column(Column::Count), self.column(Column::Resets));
-        let (mut counts, mut resets) = (Cursor::new(&counts), Cursor::new(&resets));
-        let mut firsts = zip(&first.timestamps, &first.values).peekable();
-        let end_of = |at: Timestamp| bucket_end(at, self.resolution_ms);
-        let alone = |(at, value): (&Timestamp, &f64)| {
-            let (first_at, last_at, first, last) = (*at, *at, *value, *value);
-            Pair { first_at, first, last_at, last, count: 1, resets: None, is_cut: false }
-        };
-        let mut pairs = Vec::with_capacity(last.values.len());
-        for (last_at, last) in zip(&last.timestamps, &last.values) {
-            let end = end_of(*last_at);
-            while let Some(first) = firsts.next_if(|(at, _)| end_of(**at) < end) {
-                pairs.push(alone(first));
+    /// Reads up to four columns into buffers that this thread keeps.
+    fn with_columns<const N: usize>(&self, columns: [Column; N], work: impl FnOnce([&Samples; N])) {
+        const { assert!(N <= 4, "there are four buffers") };
+        COLUMNS.with_borrow_mut(|buffers| {
+            for (buffer, column) in buffers.iter_mut().zip(columns) {
+                buffer.clear();
+                self.append(column, buffer);
             }
-            let Some(count) = counts.at(*last_at) else { continue };
-            let first = firsts.next_if(|(at, _)| *at <= last_at);
-            let (first_at, first, is_cut) = first.map_or((*last_at, *last, true), |(at, value)| (*at, *value, false));
-            let (count, resets, last_at, last) = (count as u32, resets.at(*last_at), *last_at, *last);
-            pairs.push(Pair { first_at, first, last_at, last, count, resets, is_cut });
-        }
-        pairs.extend(firsts.map(alone));
-        pairs
+            work(std::array::from_fn(|at| &buffers[at]));
+        });
+    }
+
+    /// Calls `visit` with each bucket that has a first value, a last one, or both within the range. Before that makes room
+    /// in `samples` for `points` of each.
+    fn each_pair(&self, samples: &mut Samples, points: usize, mut visit: impl FnMut(&mut Samples, Pair)) {
+        self.with_columns(
+            [Column::First, Column::Last, Column::Count, Column::Resets],
+            |[first, last, counts, resets]| {
+                let room = points * last.values.len().max(first.values.len());
+                samples.timestamps.reserve(room);
+                samples.values.reserve(room);
+                samples.weights.reserve(room);
+                let (mut counts, mut resets) = (Cursor::new(counts), Cursor::new(resets));
+                let mut firsts = zip(&first.timestamps, &first.values).map(|(at, value)| (*at, *value)).peekable();
+                let alone = |(at, value): (Timestamp, f64)| {
+                    let (first_at, last_at, first, last) = (at, at, value, value);
+                    Pair { first_at, first, last_at, last, count: 1, resets: None, is_cut: false }
+                };
+                let mut begins = Begins::new(self.resolution_ms);
+                for (last_at, last) in zip(&last.timestamps, &last.values) {
+                    let (last_at, last, begin) = (*last_at, *last, begins.of(*last_at));
+                    while let Some(first) = firsts.next_if(|(at, _)| *at <= begin) {
+                        visit(samples, alone(first));
+                    }
+                    let Some(count) = counts.at(last_at) else { continue };
+                    let first = firsts.next_if(|(at, _)| *at <= last_at);
+                    let (first_at, first, is_cut) =
+                        first.map_or((last_at, last, true), |(at, value)| (at, value, false));
+                    let (count, resets) = (count as u32, resets.at(last_at));
+                    visit(samples, Pair { first_at, first, last_at, last, count, resets, is_cut });
+                }
+                firsts.for_each(|first| visit(samples, alone(first)));
+            },
+        );
     }
 
     /// Appends a value made of the first and the last of each bucket, at the time of the last.
     fn append_pairs(&self, samples: &mut Samples, value: impl Fn(&Pair) -> f64) {
         samples.weigh();
-        for pair in self.pairs() {
+        self.each_pair(samples, 1, |samples, pair| {
             samples.push(pair.last_at, value(&pair));
             samples.weights.push(pair.count);
-        }
+        });
     }
 
     /// Appends the first and the last value of each bucket and, between them, what lets resets come out right.
     fn append_ends(&self, samples: &mut Samples, with_resets: bool) {
         samples.weigh();
-        for pair in self.pairs() {
+        let range = self.range;
+        self.each_pair(samples, 2, |samples, pair| {
             let mut put = |at: Timestamp, value: f64, weight: u32| {
-                if self.range.contains(at) {
+                if range.contains(at) {
                     samples.push(at, value);
                     samples.weights.push(weight);
                 }
             };
             if pair.first_at < pair.last_at {
                 put(pair.first_at, pair.first, 1);
-                let room = (pair.last_at - pair.first_at - 1).min(3) as usize;
-                if with_resets {
+                // Most buckets have no fall in them.
+                if with_resets && (pair.resets.is_some() || pair.last < pair.first) {
+                    let room = (pair.last_at - pair.first_at - 1).min(3) as usize;
                     let between = points_between(pair.first, pair.resets, pair.last, room);
                     between.into_iter().zip(1..).for_each(|(value, ms)| put(pair.first_at + ms, value, 0));
                 }
             }
             let others = u32::from(pair.first_at < pair.last_at || pair.is_cut);
             put(pair.last_at, pair.last, pair.count.saturating_sub(others).max(1));
-        }
+        });
     }
 
     fn read_histograms(&self, shape: Shape, samples: &mut Samples) {

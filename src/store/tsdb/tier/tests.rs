@@ -87,7 +87,8 @@ const ALIGNED: Reading = Reading { shape: Shape::Last, aligned: true, first_ms: 
 
 fn read_as(block: &Block, resolution_ms: i64, reading: Reading, range: TimeRange) -> (Samples, Fidelity) {
     let (mut samples, clocks) = (Samples::default(), block.clock_cache());
-    let fidelity = read_tier(block, 0, range, resolution_ms, &reading, &clocks, &mut samples, &mut Vec::new());
+    let Some(record) = block.record_of(0) else { return (samples, Fidelity::Exact) };
+    let fidelity = read_tier(&record, (range, resolution_ms), &reading, &clocks, &mut samples, &mut Vec::new());
     crate::store::tsdb::head::sort_samples(&mut samples, true);
     assert!(samples.weights.is_empty() || samples.weights.len() == samples.values.len());
     (samples, fidelity)
@@ -422,7 +423,9 @@ fn a_series_with_one_sample_a_bucket_and_runs_stay_as_they_are() {
     for (tier, resolution_ms) in tiers.iter().zip(RESOLUTIONS) {
         let (mut samples, mut runs) = (Samples::default(), Vec::new());
         let clocks = tier.clock_cache();
-        read_tier(tier, 0, TimeRange::ALL, resolution_ms, &ALIGNED, &clocks, &mut samples, &mut runs);
+        if let Some(record) = tier.record_of(0) {
+            read_tier(&record, (TimeRange::ALL, resolution_ms), &ALIGNED, &clocks, &mut samples, &mut runs);
+        }
         assert_eq!(runs, [run]);
     }
 }
@@ -486,7 +489,9 @@ fn buckets_of_one_source_share_clocks() {
         let mut read = Samples::default();
         let clocks = ragged[0].clock_cache();
         let reading = Reading { shape: Shape::Ends, ..ALIGNED };
-        read_tier(&ragged[0], number, TimeRange::ALL, RESOLUTIONS[0], &reading, &clocks, &mut read, &mut Vec::new());
+        let record = ragged[0].record_of(number).unwrap();
+        let range = (TimeRange::ALL, RESOLUTIONS[0]);
+        read_tier(&record, range, &reading, &clocks, &mut read, &mut Vec::new());
         let expected = part(number as usize).1;
         let all = |samples: &Samples| window(samples, i64::MIN, i64::MAX);
         assert_eq!(increase(&all(&read)), increase(&all(&expected)));
