@@ -1,16 +1,16 @@
 //! The maintenance thread: seals windows, drops what is past retention, gives log segments back.
 
 use super::{
-    block::{Block, seal_window},
+    block::{Block, ClockCache, seal_window},
     checkpoint::Checkpoint,
     engine::{Places, Shared},
-    head::{FrozenWindow, WindowUse},
+    head::{FrozenWindow, WindowUse, sort_samples},
     log::Position,
     options::{WINDOW_MS, tier_directory},
     ticker::Ticker,
 };
 use crate::{
-    model::Timestamp,
+    model::{Labels, Samples, TimeRange, Timestamp},
     store::{SeriesId, StoreError},
 };
 use std::{
@@ -204,6 +204,7 @@ impl Shared {
 
     pub fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
         let labels_of = |id| self.head.catalog.read().labels(id).cloned();
+        self.settle_mixed(frozen, &labels_of);
         let vfs = &self.options.vfs;
         let path = seal_window(&**vfs, &self.blocks_directory(), frozen, labels_of)?;
         let opened_ms = self.options.clock.elapsed_ms();
@@ -214,6 +215,34 @@ impl Shared {
         drop(places);
         let partitions = frozen.partitions.iter();
         Ok(partitions.flat_map(|p| p.lock().columns.iter().map(|c| c.series).collect::<Vec<_>>()).collect())
+    }
+
+    /// Takes away the samples that yield to older ones, all of which are in files, in columns that overwrite otherwise:
+    /// a block has no way to say which they are.
+    fn settle_mixed(&self, frozen: &FrozenWindow, labels_of: &impl Fn(SeriesId) -> Option<Labels>) {
+        let range = TimeRange::new(frozen.window, frozen.window.saturating_add(WINDOW_MS - 1));
+        let Some(range) = range else { return };
+        let mut files: Option<Vec<(Arc<Block>, ClockCache)>> = None;
+        for partition in &frozen.partitions {
+            // No lock is held while files are read.
+            let mixed = partition.lock().mixed();
+            for series in mixed {
+                let files = files.get_or_insert_with(|| self.files_of(range));
+                let mut older = Samples::default();
+                if let Some(labels) = labels_of(series) {
+                    files.iter().for_each(|(file, clocks)| file.read_labelled(&labels, range, clocks, &mut older));
+                }
+                sort_samples(&mut older, true);
+                partition.lock().settle(series, &older);
+            }
+        }
+    }
+
+    /// The blocks of samples with something in a range.
+    fn files_of(&self, range: TimeRange) -> Vec<(Arc<Block>, ClockCache)> {
+        let places = self.places.read();
+        let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
+        places.files.iter().filter(overlaps).map(|file| (file.clone(), file.clock_cache())).collect()
     }
 
     /// Writes the windows that could not be written before, oldest first; gives the series of those that now are.

@@ -5,7 +5,7 @@ use super::{
     block::{Block, ClockCache, Place, put_in_order},
     by_labels,
     engine::{Places, Shared, Tsdb},
-    head::{SharedPartition, sort_samples},
+    head::{Part, SharedPartition, sort_samples},
     options::WINDOW_MS,
     run::{Looks, Run, read_runs},
     stretch::{Stretch, stretches},
@@ -25,7 +25,7 @@ const LIVE: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
 enum Source {
-    Head { partition: u32, column: u32 },
+    Head { partition: u32, column: u32, part: Part },
     File { file: u32, series: u32 },
     Run(Run),
 }
@@ -100,10 +100,10 @@ impl Sources for Selection {
 
     fn read(&self, source: Source, samples: &mut Samples, runs: &mut Vec<Run>) {
         match source {
-            Source::Head { partition, column } => {
+            Source::Head { partition, column, part } => {
                 let held = self.partitions[partition as usize].lock();
-                let (window, clocks) = (held.window, &held.clocks);
-                held.columns[column as usize].read(window, clocks, self.range, samples, runs);
+                let of = (held.window, &held.clocks[..]);
+                held.columns[column as usize].read_part(part, of, self.range, samples, runs);
             }
             Source::File { file, series } => {
                 let (file, clocks) = &self.files[file as usize];
@@ -233,15 +233,19 @@ fn collect_head(
         let Some(first) = held.columns.first() else { continue };
         for (id, index) in &by_shard[first.series.shard()] {
             if let Ok(column) = held.column_of(*id) {
-                let place = Place {
-                    start: held.window,
-                    end: held.window.saturating_add(WINDOW_MS),
-                    overwrites: held.columns[column].overwrites,
-                    generation: *generation,
-                    level: 0,
+                let overwrites = held.columns[column].overwrites;
+                let (start, end) = (held.window, held.window.saturating_add(WINDOW_MS));
+                let mut add = |part, overwrites| {
+                    let place = Place { start, end, overwrites, generation: *generation, level: 0 };
+                    let source = Source::Head { partition: number as u32, column: column as u32, part };
+                    collector.series[*index].1.push((place, source));
                 };
-                let source = Source::Head { partition: number as u32, column: column as u32 };
-                collector.series[*index].1.push((place, source));
+                if held.columns[column].is_mixed() {
+                    add(Part::Yielding, false);
+                    add(Part::Overwriting, true);
+                } else {
+                    add(Part::All, overwrites);
+                }
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use super::{
     options::WINDOW_MS,
-    tests::{Bench, NOW, labels, one_sample, values_of},
+    tests::{Bench, NOW, contents, labels, one_sample, values_of},
     *,
 };
 use crate::{
-    model::Timestamp,
+    model::{Histogram, Timestamp},
     stdx::vfs::Vfs,
     store::{Appendable, Conflict, Queryable, WriteBatch},
 };
@@ -186,13 +186,104 @@ fn a_large_block_is_not_written_again_at_once_for_samples_that_trickle_into_all_
     assert_eq!((store.status(1).unwrap().window_files, values_of(&store, 0)), (1, vec![2.0; 20]));
 }
 
+/// Asks for the values of a series as they are in memory, sealed, opened again and merged.
+fn assert_stays(bench: &Bench, store: Tsdb, series: usize, expected: &[f64]) {
+    assert_eq!(values_of(&store, series), expected, "in memory");
+    drop(store);
+    let store = bench.open();
+    assert_eq!(values_of(&store, series), expected, "replayed");
+    store.seal_all().unwrap();
+    assert_eq!(values_of(&store, series), expected, "sealed");
+    drop(store);
+    let store = bench.open();
+    assert_eq!(values_of(&store, series), expected, "opened again");
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(values_of(&store, series), expected, "merged");
+}
+
+#[test]
+fn a_sample_that_lost_to_a_sealed_one_does_not_come_back_when_its_series_is_overwritten_beside_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 1.0);
+    store.seal_all().unwrap();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 2.0);
+    write(&store, Conflict::Overwrite, 0, FIVE_DAYS + 60_000, 5.0);
+    assert_stays(&bench, store, 0, &[1.0, 5.0]);
+}
+
+#[test]
+fn a_sample_does_not_replace_a_sealed_one_because_its_series_was_overwritten_before() {
+    let bench = Bench::new();
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 60_000, 1.0);
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 120_000, 2.0);
+    store.seal_all().unwrap();
+    write(&store, Conflict::Overwrite, 0, FIVE_DAYS, 5.0);
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 60_000, 6.0);
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 90_000, 7.0);
+    // Said again so that it overwrites, it does.
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS + 120_000, 8.0);
+    write(&store, Conflict::Overwrite, 0, FIVE_DAYS + 120_000, 8.0);
+    assert_stays(&bench, store, 0, &[5.0, 1.0, 7.0, 8.0]);
+}
+
+#[test]
+fn a_lost_sample_whose_window_could_not_be_sealed_stays_lost_after_a_restart() {
+    let bench = Bench::new();
+    let store = bench.open();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 1.0);
+    store.seal_all().unwrap();
+    write(&store, Conflict::Refuse, 0, FIVE_DAYS, 2.0);
+    bench.vfs.break_down();
+    assert!(store.seal_all().is_err());
+    bench.vfs.heal();
+    drop(store);
+    let store = bench.open();
+    write(&store, Conflict::Overwrite, 0, FIVE_DAYS + 60_000, 5.0);
+    assert_stays(&bench, store, 0, &[1.0, 5.0]);
+}
+
+#[test]
+fn histograms_replace_sealed_ones_where_they_overwrite_and_only_there() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let write = |store: &Tsdb, conflict, at: Timestamp, count: f64| {
+        let histogram = Histogram { count, sum: count, ..Histogram::default() };
+        let id = store.series_id(&labels(0)).unwrap();
+        let histograms = vec![(id, FIVE_DAYS + at, Arc::new(histogram))];
+        let batch = WriteBatch { conflict, histograms, ..WriteBatch::default() };
+        store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+    };
+    let counts = |store: &Tsdb| -> Vec<f64> {
+        let found = contents(store).into_iter().flat_map(|(_, samples)| samples.histograms);
+        found.map(|sample| sample.histogram.count).collect()
+    };
+    (0..4).for_each(|at| write(&store, Conflict::Refuse, at, 1.0));
+    store.seal_all().unwrap();
+    for (at, conflict) in [(0, Conflict::Refuse), (1, Conflict::Overwrite), (2, Conflict::Refuse)] {
+        write(&store, conflict, at, 2.0);
+    }
+    write(&store, Conflict::Overwrite, 2, 2.0);
+    assert_eq!(counts(&store), [1.0, 2.0, 2.0, 1.0]);
+    drop(store);
+    let store = bench.open();
+    assert_eq!(counts(&store), [1.0, 2.0, 2.0, 1.0]);
+    store.seal_all().unwrap();
+    assert_eq!(counts(&store), [1.0, 2.0, 2.0, 1.0]);
+    store.compact(&Arc::default()).unwrap();
+    assert_eq!(counts(&store), [1.0, 2.0, 2.0, 1.0]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    /// Sealed at once.
     Write {
         overwrite: bool,
+        /// After each sample, at once.
+        seal: bool,
         samples: Vec<(usize, i64, u8)>,
     },
+    SealAll,
     Compact,
     CompactDue,
     CompactFails(u64),
@@ -205,8 +296,9 @@ fn any_step() -> impl Strategy<Value = Step> {
     // Two stretches of five days, eight times a window.
     let sample = (0usize..3, 0i64..8, 0u8..5);
     prop_oneof![
-        8 => (any::<bool>(), prop::collection::vec(sample, 1..6))
-            .prop_map(|(overwrite, samples)| Step::Write { overwrite, samples }),
+        8 => (any::<bool>(), any::<bool>(), prop::collection::vec(sample, 1..6))
+            .prop_map(|(overwrite, seal, samples)| Step::Write { overwrite, seal, samples }),
+        1 => Just(Step::SealAll),
         1 => Just(Step::Compact),
         3 => Just(Step::CompactDue),
         2 => (0u64..12).prop_map(Step::CompactFails),
@@ -230,14 +322,17 @@ proptest! {
         let mut model: BTreeMap<(usize, Timestamp), f64> = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Write { overwrite, samples } => {
+                Step::SealAll => store.seal_all().unwrap(),
+                Step::Write { overwrite, seal, samples } => {
                     let conflict = if overwrite { Conflict::Overwrite } else { Conflict::Refuse };
                     for (series, at, value) in samples {
                         let (series, at, value) = (400 + series, times[at as usize], f64::from(value));
                         write(&store, conflict, series, at, value);
                         let held = model.entry((series, at)).or_insert(value);
                         *held = if overwrite { value } else { *held };
-                        store.seal_all().unwrap();
+                        if seal {
+                            store.seal_all().unwrap();
+                        }
                     }
                 }
                 Step::Compact => assert!(store.compact(&Arc::default()).is_ok()),

@@ -11,7 +11,7 @@ use super::{
     values::{Kind, decode},
 };
 use crate::{
-    model::{HistogramSample, Labels, Matcher, Samples, TimeRange, Timestamp},
+    model::{HistogramSample, Labels, MatchOp, Matcher, Samples, TimeRange, Timestamp},
     stdx::{
         bytes::take_varint_signed,
         vfs::{FileBytes, Vfs},
@@ -336,6 +336,15 @@ impl Block {
         if !cuts.is_empty() {
             cut_samples(samples, floats, histograms, &cuts);
             cut_runs(runs, ended, &cuts);
+        }
+    }
+
+    /// As [`Block::read`], of the series with these labels where there is one, and without its runs.
+    pub fn read_labelled(&self, labels: &Labels, range: TimeRange, clocks: &ClockCache, samples: &mut Samples) {
+        let matchers = labels.iter().filter_map(|(name, value)| Matcher::new(MatchOp::Equal, name, value).ok());
+        let found = self.find(&matchers.collect::<Vec<_>>());
+        if let Some(series) = found.iter().find(|series| self.labels(*series).as_ref() == Some(labels)) {
+            self.read(series, range, clocks, samples, &mut Vec::new());
         }
     }
 

@@ -69,7 +69,7 @@ fn sort_late_samples(partition: &SharedPartition) {
     for at in 0..held.columns.len() {
         let column = &held.columns[at];
         if column.extra.as_ref().is_some_and(|extra| !extra.late.is_empty()) {
-            held.sort_in(at);
+            held.sort_in(at, |_| true);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     clock::{Clock, Gaps, stretches},
+    mixed::Yielding,
     values::ValueColumn,
 };
 use crate::{
@@ -39,12 +40,14 @@ pub struct Extra {
     pub histograms: Vec<(Timestamp, Arc<Histogram>)>,
     /// Closed runs that ended in this window; they may have begun long before.
     pub runs: Vec<Run>,
+    /// Of a column that overwrites, the samples that do not.
+    pub yielding: Yielding,
 }
 
 #[derive(Debug)]
 pub struct Column {
     pub series: SeriesId,
-    /// Its samples were said to replace those of the same time, also ones that were sealed before.
+    /// Its samples replace those of the same time, also ones that were sealed before, but for those that yield.
     pub overwrites: bool,
     pub chunk: Chunk,
     pub extra: Option<Box<Extra>>,

@@ -2,7 +2,7 @@
 
 use super::{
     clock::Clock,
-    column::{Column, Late},
+    column::{Column, Extra, Late},
 };
 use crate::{
     model::{Histogram, Samples, TimeRange, Timestamp},
@@ -107,10 +107,25 @@ impl Partition {
         conflict: Conflict,
         cursor: &mut Cursor,
     ) -> Result<(), RefusalReason> {
+        if self.columns[column].overwrites != (conflict == Conflict::Overwrite) {
+            return self.append_mixed(column, at, value, conflict, cursor);
+        }
+        self.append_alike(column, at, value, conflict, cursor)
+    }
+
+    /// Appends one sample to a column whose samples are taken as this one is, or that lists those that are not.
+    #[inline]
+    pub(super) fn append_alike(
+        &mut self,
+        column: usize,
+        at: Timestamp,
+        value: f64,
+        conflict: Conflict,
+        cursor: &mut Cursor,
+    ) -> Result<(), RefusalReason> {
         let offset = (at - self.window) as u32;
         (self.oldest, self.newest) = (self.oldest.min(at), self.newest.max(at));
-        let Column { chunk, overwrites, .. } = &mut self.columns[column];
-        *overwrites |= conflict == Conflict::Overwrite;
+        let Column { chunk, .. } = &mut self.columns[column];
         if !chunk.is_empty() {
             let clock = &mut self.clocks[chunk.clock as usize];
             let next = chunk.first + chunk.ticks;
@@ -188,6 +203,9 @@ impl Partition {
 
     fn append_late(&mut self, index: usize, offset: u32, value: f64, conflict: Conflict) -> Result<(), RefusalReason> {
         let column = &mut self.columns[index];
+        if conflict == Conflict::Overwrite && column.is_mixed() {
+            column.extra().yielding.mark(offset, false);
+        }
         match column.value_at(self.window, &self.clocks, offset) {
             Some(existing) if existing.to_bits() == value.to_bits() => return Ok(()),
             Some(existing) if conflict == Conflict::Refuse => {
@@ -201,32 +219,34 @@ impl Partition {
         extra.late.push(Late { offset, value });
         self.bytes += size_of::<Late>();
         if extra.late.len() >= LATE_MAX {
-            self.sort_in(index);
+            self.sort_in(index, |_| true);
         }
         Ok(())
     }
 
-    /// Sorts late samples into one chunk on a clock of the series' own.
-    pub fn sort_in(&mut self, index: usize) {
+    /// Sorts late samples into one chunk on a clock of the series' own, and leaves out those whose times `keeps` does not.
+    pub fn sort_in(&mut self, index: usize, keeps: impl Fn(Timestamp) -> bool) {
         let mut samples = Samples::default();
         let column = &mut self.columns[index];
-        let runs = std::mem::take(&mut column.extra().runs);
-        let histograms = std::mem::take(&mut column.extra().histograms);
+        let extra = column.extra();
+        let (runs, yielding) = (std::mem::take(&mut extra.runs), std::mem::take(&mut extra.yielding));
+        let histograms = std::mem::take(&mut extra.histograms);
         column.read(self.window, &self.clocks, TimeRange::ALL, &mut samples, &mut Vec::new());
         super::sort_samples(&mut samples, true);
-        let clock = self.clocks.len() as u32;
-        let ticks = samples.timestamps.iter().map(|at| (at - self.window) as u32).collect();
-        self.clocks.push(Clock { ticks });
+        let points = samples.timestamps.iter().zip(&samples.values).filter(|(at, _)| keeps(**at));
+        let (ticks, values): (Vec<u32>, Vec<f64>) =
+            points.map(|(at, value)| ((at - self.window) as u32, *value)).unzip();
         let mut sorted = Column::new(column.series);
         sorted.overwrites = column.overwrites;
-        sorted.start_chunk(clock, 0);
-        for (tick, value) in samples.values.iter().enumerate() {
-            sorted.chunk.push_at(tick as u32, *value);
+        if !ticks.is_empty() {
+            sorted.start_chunk(self.clocks.len() as u32, 0);
+            (0..).zip(&values).for_each(|(tick, value)| sorted.chunk.push_at(tick, *value));
+            self.clocks.push(Clock { ticks });
         }
-        if !runs.is_empty() || !histograms.is_empty() {
-            (sorted.extra().runs, sorted.extra().histograms) = (runs, histograms);
+        if !runs.is_empty() || !histograms.is_empty() || !yielding.is_empty() {
+            (*sorted.extra()) = Extra { runs, histograms, yielding, ..Extra::default() };
         }
-        self.bytes += samples.len() * 4;
+        self.bytes += values.len() * 4;
         *column = sorted;
     }
 
@@ -238,10 +258,19 @@ impl Partition {
         histogram: &Arc<Histogram>,
         conflict: Conflict,
     ) -> Result<(), RefusalReason> {
-        let histograms = &mut self.columns[column].extra().histograms;
+        let (window, column) = (self.window, &mut self.columns[column]);
+        if conflict == Conflict::Overwrite && !column.overwrites {
+            column.begin_to_overwrite(window, &self.clocks);
+        }
+        let may_yield = column.overwrites;
+        let Extra { histograms, yielding, .. } = column.extra();
+        let mut mark = |yields| yielding.mark_histogram((at - window) as u32, yields);
         let place = histograms.partition_point(|(other, _)| *other < at);
         match histograms.get_mut(place) {
             Some((other, existing)) if *other == at => {
+                if conflict == Conflict::Overwrite {
+                    mark(false);
+                }
                 if existing == histogram {
                     return Ok(());
                 }
@@ -250,7 +279,12 @@ impl Partition {
                 }
                 *existing = histogram.clone();
             }
-            _ => histograms.insert(place, (at, histogram.clone())),
+            _ => {
+                histograms.insert(place, (at, histogram.clone()));
+                if may_yield && conflict == Conflict::Refuse {
+                    mark(true);
+                }
+            }
         }
         let buckets = histogram.positive_buckets.len() + histogram.negative_buckets.len();
         self.bytes += 256 + buckets * 8;
