@@ -2,7 +2,7 @@
 
 use super::{
     mailbox::MailboxConfig,
-    resolve::{Config, Token},
+    resolve::{Config, Limits, Token},
     tiers::Tier,
 };
 use crate::{
@@ -47,21 +47,7 @@ impl Config {
             writeln!(out, "  tokens:")?;
             self.tokens.iter().try_for_each(|token| write_token(out, token))?;
         }
-        let limits = &self.limits;
-        writeln!(out, "limits:")?;
-        writeln!(out, "  connections_max: {}", limits.connections_max)?;
-        writeln!(out, "  connections_per_address_max: {}", limits.connections_per_address_max)?;
-        writeln!(out, "  body_bytes_max: {}", limits.body_bytes_max)?;
-        writeln!(out, "  query_timeout: {}", format_duration_ms(limits.query_timeout_ms))?;
-        writeln!(out, "  query_samples_max: {}", limits.query_samples_max)?;
-        writeln!(out, "  query_samples_scanned_max: {}", limits.query_samples_scanned_max)?;
-        writeln!(out, "  query_bytes_max: {}", limits.query_bytes_max)?;
-        writeln!(out, "  query_concurrent_max: {}", limits.query_concurrent_max)?;
-        writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
-        writeln!(out, "  pushes_per_minute_max: {}", limits.pushes_per_minute_max)?;
-        writeln!(out, "  failed_logins_per_minute_max: {}", limits.failed_logins_per_minute_max)?;
-        writeln!(out, "  series_per_job: {}", limits.series_per_job_max)?;
-        writeln!(out, "  series_per_token: {}", limits.series_per_token_max)?;
+        write_limits(out, &self.limits)?;
         let hosts: Vec<String> = self.web_hosts.iter().map(|host| quoted(host)).collect();
         let features: Vec<&str> = self.features.iter().map(|feature| feature.as_str()).collect();
         writeln!(out, "features: [{}]", features.join(", "))?;
@@ -108,6 +94,23 @@ fn write_tiers(out: &mut String, tiers: &[Tier]) -> std::fmt::Result {
         writeln!(out, "    - {{resolution: {resolution}, retention: {kept}}}")?;
     }
     Ok(())
+}
+
+fn write_limits(out: &mut String, limits: &Limits) -> std::fmt::Result {
+    writeln!(out, "limits:")?;
+    writeln!(out, "  connections_max: {}", limits.connections_max)?;
+    writeln!(out, "  connections_per_address_max: {}", limits.connections_per_address_max)?;
+    writeln!(out, "  body_bytes_max: {}", limits.body_bytes_max)?;
+    writeln!(out, "  query_timeout: {}", format_duration_ms(limits.query_timeout_ms))?;
+    writeln!(out, "  query_samples_max: {}", limits.query_samples_max)?;
+    writeln!(out, "  query_samples_scanned_max: {}", limits.query_samples_scanned_max)?;
+    writeln!(out, "  query_bytes_max: {}", limits.query_bytes_max)?;
+    writeln!(out, "  query_concurrent_max: {}", limits.query_concurrent_max)?;
+    writeln!(out, "  query_lookback_delta: {}", format_duration_ms(limits.query_lookback_delta_ms))?;
+    writeln!(out, "  pushes_per_minute_max: {}", limits.pushes_per_minute_max)?;
+    writeln!(out, "  failed_logins_per_minute_max: {}", limits.failed_logins_per_minute_max)?;
+    writeln!(out, "  series_per_job: {}", limits.series_per_job_max)?;
+    writeln!(out, "  series_per_token: {}", limits.series_per_token_max)
 }
 
 fn write_mailbox(out: &mut String, mailbox: &MailboxConfig) -> std::fmt::Result {
