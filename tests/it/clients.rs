@@ -194,14 +194,13 @@ fn debians_prometheus_federates_from_us() {
              params: {{'match[]': ['{{job=\"federated\"}}', 'up']}}\n    static_configs: [{{targets: ['{ours}']}}]\n"
         )
     });
-    eventually("Prometheus listens", Duration::from_secs(60), || TcpStream::connect(("127.0.0.1", port)).ok());
+    // It takes a while until it listens.
     let asked = |query: &str| {
-        super::support::http::get(&format!("http://127.0.0.1:{port}/api/v1/query?query={query}")).data()["result"]
-            .clone()
+        let answer = try_get(&format!("http://127.0.0.1:{port}/api/v1/query?query={query}")).ok()?;
+        Some(answer.data()["result"].clone()).filter(|found| found.as_array().is_some_and(|found| !found.is_empty()))
     };
-    let pushed = eventually("what was pushed to us, in Prometheus", Duration::from_secs(60), || {
-        Some(asked("federated_total")).filter(|found| found.as_array().is_some_and(|found| !found.is_empty()))
-    });
+    let timeout = Duration::from_secs(60);
+    let pushed = eventually("what was pushed to us, in Prometheus", timeout, || asked("federated_total"));
     let expected = serde_json::json!({"__name__": "federated_total", "code": "200", "job": "federated", "zone": "a"});
     assert_eq!((&pushed[0]["metric"], &pushed[0]["value"][1]), (&expected, &serde_json::json!("7")));
     // Of its own scrape, and ours of ourselves under its own name.
