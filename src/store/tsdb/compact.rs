@@ -308,12 +308,14 @@ impl Shared {
         for larger in places.files.iter().filter(|block| block.footer.span_ms > span_ms) {
             stretches.retain(|start, _| *start < larger.footer.start || larger.footer.end() <= *start);
         }
-        // Samples go with the stretch that their tier files are of.
-        for file in places.tiers.iter().flatten().filter(|file| file.footer.span_ms < span_ms) {
-            stretch_of(file.footer.start).and_then(|stretch| stretches.remove(&stretch));
-        }
         // Where retention has become shorter, blocks of a larger span than allowed take what comes late.
         let is_that_large = |blocks: &[Arc<Block>]| blocks.iter().any(|block| block.footer.span_ms == span_ms);
+        // Samples go with the stretch that their tier files are of, unless a block is longer than that already.
+        for file in places.tiers.iter().flatten().filter(|file| file.footer.span_ms < span_ms) {
+            let stretch = stretch_of(file.footer.start);
+            stretch
+                .and_then(|stretch| stretches.extract_if(stretch..=stretch, |_, blocks| !is_that_large(blocks)).next());
+        }
         stretches.retain(|_, blocks| self.may_grow_to(span_ms) || is_that_large(blocks));
         stretches
     }

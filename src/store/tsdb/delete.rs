@@ -252,8 +252,20 @@ impl Shared {
             self.seal_where(|_| true)?;
         }
         self.forget_tombstones()?;
+        if goes_on() {
+            self.tell_uncleaned();
+        }
         done.bytes_after = bytes();
         Ok(done)
+    }
+
+    /// Names the files that still have something of what was deleted.
+    fn tell_uncleaned(&self) {
+        let files: Vec<Arc<Block>> = self.places.read().all().filter(|file| !file.cuts().is_empty()).cloned().collect();
+        for file in files {
+            let path = file.path.display();
+            tracing::warn!(%path, "What was deleted of this file is still in it, and not served: it could not be written again now. Clean the tombstones again later.");
+        }
     }
 
     /// The merge that writes a block again that `choose` picks, and its path. `None` where it picks none that can be

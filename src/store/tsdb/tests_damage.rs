@@ -152,6 +152,34 @@ fn what_is_missing_as_a_whole_is_counted() {
 }
 
 #[test]
+fn a_newest_segment_of_the_log_that_no_checkpoint_knew_of_is_missed() {
+    let bench = Bench::new();
+    for place in 0..3 {
+        let store = bench.open();
+        store.append(&one_sample(&store, 0, time_of(place), 1.0)).unwrap().ticket.wait_blocking().unwrap();
+    }
+    let log = bench.files("/data/log");
+    assert_eq!(log.len(), 3, "each opening began a segment, and none wrote a checkpoint");
+    // As the kernel does within half a minute.
+    for path in &log {
+        bench.vfs.open(path, crate::stdx::vfs::OpenMode::ReadWrite).unwrap().sync_data().unwrap();
+    }
+    let damaged = |removed: &[usize]| {
+        let copy = Bench { vfs: bench.vfs.after_power_cut(0), kv: bench.kv.copy(), ..Bench::new() };
+        removed.iter().for_each(|number| copy.vfs.remove(&log[*number]).unwrap());
+        let first = {
+            let store = copy.open();
+            (store.status(1).unwrap().damaged, count(&contents(&store)))
+        };
+        assert_eq!(copy.open().status(1).unwrap().damaged, 0, "it is counted once");
+        first
+    };
+    assert_eq!(damaged(&[]), (0, 3));
+    assert_eq!(damaged(&[2]), (1, 2), "the newest");
+    assert_eq!(damaged(&[1, 2]), (1, 1), "the newest two");
+}
+
+#[test]
 fn an_end_of_the_log_that_a_checkpoint_knew_of_is_missed() {
     let bench = Bench::new();
     let write = |store: &super::engine::Tsdb, place: i64| {

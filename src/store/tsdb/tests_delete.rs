@@ -428,6 +428,37 @@ fn a_range_takes_whole_buckets_where_samples_are_gone_and_only_samples_where_the
 }
 
 #[test]
+fn a_block_of_five_days_over_tier_files_of_days_is_cleaned() {
+    let mut bench = tiered();
+    bench.retention_ms = 10 * DAY_MS;
+    (bench.tiers[0].retention_ms, bench.tiers[1].retention_ms) = (60 * DAY_MS, 60 * DAY_MS);
+    let store = bench.open();
+    live(&bench, &store, 6);
+    let spans = |store: &Tsdb| -> Vec<(usize, i64)> {
+        let places = store.shared.places.read();
+        let files = places.files.iter().map(|file| (0, file.footer.span_ms / DAY_MS));
+        files.chain(places.tiers[0].iter().map(|file| (1, file.footer.span_ms / DAY_MS))).collect()
+    };
+    assert!(spans(&store).contains(&(1, 1)), "tier files of days");
+    drop(store);
+    // Without tiers blocks grow; then the tiers are there again.
+    let tiers = std::mem::take(&mut bench.tiers);
+    bench.retention_ms = 60 * DAY_MS;
+    bench.open().compact(&Arc::default()).unwrap();
+    bench.tiers = tiers;
+    let store = bench.open();
+    assert!(spans(&store).contains(&(0, 5)) && spans(&store).contains(&(1, 1)));
+    let before = count_of(&store, &counter_labels(), TimeRange::ALL);
+    store.delete(&of_counter(BEGIN + DAY_MS + 1, BEGIN + DAY_MS + 60 * MINUTE_MS)).unwrap();
+    store.clean(&Arc::default()).unwrap();
+    let places = store.shared.places.read();
+    assert!(places.all().all(|file| file.cuts().is_empty()));
+    assert_eq!(places.tombstones.len(), 0);
+    drop(places);
+    assert_eq!(count_of(&store, &counter_labels(), TimeRange::ALL), before - 60);
+}
+
+#[test]
 fn what_is_written_into_deleted_buckets_is_there() {
     let (bench, store, _) = prepare_tiers();
     let counter = counter_labels();

@@ -264,6 +264,36 @@ fn what_comes_for_buckets_alone_waits_seven_days_and_fills_what_is_empty() {
 }
 
 #[test]
+fn what_trickles_for_ever_into_a_time_of_buckets_is_folded_after_thirty_days() {
+    let mut bench = tiered();
+    bench.tiers[1].retention_ms = 200 * DAY_MS;
+    let mut store = bench.open();
+    live(&bench, &store, 8);
+    let (day, other) = (BEGIN + 2 * DAY_MS, labels(1));
+    let within = range(day + 1, day + DAY_MS);
+    let is_there =
+        |store: &Tsdb| store.shared.places.read().files.iter().any(|block| within.contains(block.footer.start));
+    let mut folded = Vec::new();
+    for round in 0..70 {
+        let at = day + 12 * HOUR_MS + round * MINUTE_MS;
+        assert_eq!(write(&store, &other, [(at, 1.0)].into_iter()), 1);
+        keep_up(&store);
+        bench.clock.advance(DAY_MS);
+        keep_up(&store);
+        if !is_there(&store) {
+            folded.push(round);
+        }
+        if round % 20 == 0 {
+            drop(store);
+            store = bench.open();
+        }
+    }
+    assert_eq!(folded, [29, 59], "the samples go when they are folded");
+    // The bucket of the first hour was built with the first thirty; those of the second came in time for theirs.
+    assert_eq!(count_of(&store, &other, within), 30 + 9);
+}
+
+#[test]
 fn what_fills_a_series_keeps_what_no_bucket_of_it_had_before() {
     let bench = tiered();
     let store = bench.open();

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     model::{Labels, TimeRange, Timestamp},
+    stdx::vfs::OpenMode,
     store::StoreError,
 };
 use std::{
@@ -29,6 +30,8 @@ const REBUILD_PART: u64 = 4;
 /// What comes for a time whose samples are gone stays as it came until nothing has come for so long: an import goes on
 /// for days, stops and is begun again, and a bucket is filled only once.
 const LATE_QUIET_MS: i64 = 7 * 24 * 3_600_000;
+/// It waits no longer than this for a sender that never ends, or its samples would be kept for ever.
+const LATE_MAX_MS: i64 = 30 * 24 * 3_600_000;
 
 /// Files to be built of one stretch.
 pub(super) struct Build {
@@ -160,13 +163,13 @@ impl Shared {
 
     /// Whether a stretch whose samples are all there is built now.
     fn is_due(&self, places: &Places, stretch: &Stretch, lacking: &[usize], times: Times, at_once: bool) -> bool {
-        if self.is_live(places, stretch) {
-            return false;
-        }
         let has_files = stretch.tiers.iter().any(|files| !files.is_empty());
         let is_old = stretch.end() <= times.reference.saturating_sub(self.options.retention_ms);
         if is_old && !has_files {
-            return stretch.raw.iter().all(|block| self.is_late_quiet(block, times));
+            return self.is_late_over(places, stretch, &stretch.raw, times);
+        }
+        if self.is_live(places, stretch) {
+            return false;
         }
         let since_ms = |block: &Arc<Block>| times.elapsed_ms - block.opened_ms;
         if at_once {
@@ -188,8 +191,36 @@ impl Shared {
     fn late_blocks(&self, places: &Places, stretch: &Stretch, times: Times) -> Option<Vec<Arc<Block>>> {
         let is_new = |block: &&Arc<Block>| !stretch.is_covered(block, &self.options.tiers, times.reference);
         let late: Vec<Arc<Block>> = stretch.raw.iter().filter(is_new).cloned().collect();
+        self.is_late_over(places, stretch, &late, times).then_some(late)
+    }
+
+    /// Whether nothing has come into any of `late`, all that waits of a stretch, for long, or it waits for too long.
+    fn is_late_over(&self, places: &Places, stretch: &Stretch, late: &[Arc<Block>], times: Times) -> bool {
         let is_quiet = !self.is_live(places, stretch) && late.iter().all(|block| self.is_late_quiet(block, times));
-        is_quiet.then_some(late)
+        is_quiet || !late.is_empty() && self.waits_since_ms(stretch, times.now_ms) <= times.now_ms - LATE_MAX_MS
+    }
+
+    /// When something was first seen to wait in a stretch since its files were built, by our clock. Merges give what waits
+    /// new files again and again, so a file of its own remembers it: where it cannot be written, the wait begins anew.
+    fn waits_since_ms(&self, stretch: &Stretch, now_ms: i64) -> i64 {
+        let vfs = &self.options.vfs;
+        let path = self.waiting_path(stretch.target);
+        let built = stretch.tiers.iter().flatten().filter_map(|file| vfs.modified_ms(&file.path).ok()).max();
+        match vfs.modified_ms(&path) {
+            // One from before is left over: what it spoke of was built in, or is gone.
+            Ok(since_ms) if built.is_none_or(|built_ms| built_ms <= since_ms) => since_ms,
+            found => {
+                if found.is_ok() {
+                    let _ = vfs.remove(&path);
+                }
+                let _ = vfs.open(&path, OpenMode::Create).and_then(|file| file.write_all_at(b"waiting\n", 0));
+                now_ms
+            }
+        }
+    }
+
+    fn waiting_path(&self, target: MergeTarget) -> PathBuf {
+        self.blocks_directory().join(format!("{}.waiting", target.start))
     }
 
     /// Whether nothing has come into a block for long. Told by its file, so that it outlasts restarts; a merge begins it
@@ -229,6 +260,8 @@ impl Shared {
             let bytes = built.iter().flatten().map(|file| file.file_bytes()).sum();
             self.compaction.bytes_written.fetch_add(bytes, Ordering::Relaxed);
             self.compaction.tiers_built.fetch_add(1, Ordering::Relaxed);
+            // Nothing that is built waits.
+            let _ = vfs.remove(&self.waiting_path(build.target));
             let mut places = self.places.write();
             for (lack, file) in build.tiers.iter().zip(built) {
                 for old in &lack.files {

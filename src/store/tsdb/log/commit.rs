@@ -2,7 +2,7 @@
 
 use super::{
     append::{Part, Pending, Sender, Shared},
-    segment::Header,
+    segment::{Header, Segment},
 };
 use crate::{stdx::vfs::VfsFile, store::StoreError};
 use std::{mem, sync::Arc};
@@ -17,12 +17,14 @@ pub(super) struct Committer {
     /// Where acknowledged records end, and from where on the segment before was already torn.
     acknowledged: u64,
     intact: u64,
+    /// The segment before the open one and where its records end, until the open one holds something acknowledged.
+    before: Option<(Segment, u64)>,
     failing: bool,
 }
 
 impl Committer {
     pub fn new(shared: Arc<Shared>, acknowledged: u64, intact: u64) -> Committer {
-        Committer { shared, open: None, acknowledged, intact, failing: false }
+        Committer { shared, open: None, acknowledged, intact, before: None, failing: false }
     }
 
     /// Takes group after group, until the log is closing and nothing is left.
@@ -68,6 +70,10 @@ impl Committer {
                     let count = next.map_or(tickets.len(), |next| next.tickets_start - part.tickets_start);
                     self.succeeded(end);
                     answer(tickets.by_ref().take(count), &Ok(()));
+                    if let Some((before, end)) = self.before.take() {
+                        let open = Segment { number: part.segment, base: part.base };
+                        self.shared.segments.lock().note_next(before, end, open);
+                    }
                 }
                 Err(error) => {
                     self.fail(part, error, tickets);
@@ -87,7 +93,11 @@ impl Committer {
                     previous_end: self.acknowledged,
                     previous_intact: self.intact,
                 };
-                let file = self.shared.segments.lock().begin(header).map_err(StoreError::io("making a log segment"))?;
+                let mut segments = self.shared.segments.lock();
+                let before = segments.list().last().copied();
+                let file = segments.begin(header).map_err(StoreError::io("making a log segment"))?;
+                drop(segments);
+                self.before = before.map(|before| (before, self.acknowledged));
                 &self.open.insert((part.segment, part.base, file)).2
             }
         };

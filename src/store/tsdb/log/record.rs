@@ -9,6 +9,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 /// The first record of a group that was written and synced at once. Finding one proves that all before was synced.
 pub const FLAG_GROUP_START: u8 = 1;
 
+/// The kind of the log's own note behind the last record of a segment: a later one holds something acknowledged. Writers
+/// use other kinds.
+pub const FOLLOWED: u8 = 255;
+
 const MAGIC: [u8; 2] = [0xb7, 0x0b];
 
 /// What stands at a place of a segment.

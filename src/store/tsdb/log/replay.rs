@@ -3,7 +3,7 @@
 use super::{
     Log, LogOptions, Position,
     append::Start,
-    record::{self, FLAG_GROUP_START, Found},
+    record::{self, FLAG_GROUP_START, FOLLOWED, Found},
     segment::{HEADER_BYTES, Header, Segment, Segments},
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Opened {
     pub fn replay(self, from: Position, visit: &mut dyn FnMut(Record<'_>)) -> Result<(Log, ReplayStats), StoreError> {
         let list = self.segments.list();
         let headers = list.iter().map(|segment| self.header(*segment)).collect::<Result<Vec<_>, _>>()?;
-        let mut scan = Scan { visit, stats: ReplayStats::default(), first_damage: None };
+        let mut scan = Scan { visit, stats: ReplayStats::default(), first_damage: None, followed: None };
         let first = list.partition_point(|segment| segment.base <= from.0).saturating_sub(1);
         if list.is_empty() && (HEADER_BYTES as u64 + 1..u64::MAX).contains(&self.options.kept_from.0) {
             // The newest segment is never given up, and there was one.
@@ -80,15 +80,7 @@ impl Opened {
             }
         }
         let missing = self.options.synced_through.0.saturating_sub(end);
-        if let (1.., Some(newest)) = (missing, list.last()) {
-            tracing::error!(
-                bytes = missing,
-                file = %self.segments.path(*newest).display(),
-                "The log ends in this file, before a place it had reached: its newest records, or segments, are lost."
-            );
-            scan.stats.damaged_records += 1;
-            scan.stats.damaged_bytes += missing;
-        }
+        self.count_end(&mut scan, missing);
         let mut stats = scan.stats;
         if let Some((segment, position)) = scan.first_damage {
             tracing::warn!(
@@ -104,6 +96,25 @@ impl Opened {
         let number = list.last().map_or(1, |segment| segment.number + 1);
         let start = Start { number, base, acknowledged: end, intact: intact.min(end), replay: stats };
         Ok((Log::start(self.segments, self.options, start)?, stats))
+    }
+
+    /// Counts newest segments that are gone, or the end of the newest one: `missing` bytes where a checkpoint knows.
+    fn count_end(&self, scan: &mut Scan<'_>, missing: u64) {
+        let Some(newest) = self.segments.list().last() else { return };
+        match scan.followed {
+            Some(next) => tracing::error!(
+                file = %self.segments.path(next).display(),
+                "This segment of the log is missing, with all that followed it: what was acknowledged there is lost."
+            ),
+            None if missing > 0 => tracing::error!(
+                bytes = missing,
+                file = %self.segments.path(*newest).display(),
+                "The log ends in this file, before a place it had reached: its newest records, or segments, are lost."
+            ),
+            None => return,
+        }
+        scan.stats.damaged_records += 1;
+        scan.stats.damaged_bytes += missing;
     }
 
     fn header(&self, segment: Segment) -> Result<Option<Header>, StoreError> {
@@ -169,6 +180,8 @@ struct Scan<'a> {
     visit: &'a mut dyn FnMut(Record<'_>),
     stats: ReplayStats,
     first_damage: Option<(Segment, u64)>,
+    /// The segment behind the last one that is there, where one was begun.
+    followed: Option<Segment>,
 }
 
 /// Gaps of a last segment that may still turn out to be the torn last group.
@@ -197,6 +210,11 @@ impl Scan<'_> {
         let mut gap = Gap::default();
         while offset < bytes.len() && bounds.end.is_none_or(|end| position(offset) < end) {
             let skipped = match record::read(&bytes[offset..], position(offset)) {
+                // Nothing follows, and no reader has to know: a cut behind the records takes it away.
+                Found::Whole { kind: FOLLOWED, payload, .. } => {
+                    self.followed = Segment::noted(payload).filter(|_| bounds.end.is_none());
+                    break;
+                }
                 Found::Whole { kind, flags, payload } => {
                     // A later group was begun, so the one with the gap had been synced: that is damage.
                     if flags & FLAG_GROUP_START != 0 && gap.start.is_some() {

@@ -1,5 +1,6 @@
 //! Segments: their names, their headers, and the directory that holds them.
 
+use super::record;
 use crate::{
     stdx::vfs::{OpenMode, Vfs, VfsFile},
     store::StoreError,
@@ -75,6 +76,13 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The one that a note of [`Segments::note_next`] speaks of.
+    pub fn noted(note: &[u8]) -> Option<Segment> {
+        let (words, []) = note.as_chunks::<8>() else { return None };
+        let &[number, base] = words else { return None };
+        Some(Segment { number: u64::from_le_bytes(number), base: u64::from_le_bytes(base) })
+    }
+
     fn file_name(self) -> String {
         format!("{:010}-{:016x}.log", self.number, self.base)
     }
@@ -192,6 +200,24 @@ impl Segments {
             self.trim(segment, acknowledged_end);
         } else if self.vfs.remove(&self.path(segment)).is_ok() {
             self.list.pop();
+        }
+    }
+
+    /// Notes behind the records of a segment, which end at `end`, that `next` holds something acknowledged: so that a
+    /// newest segment that is gone is missed. It is not synced, for the kernel writes it within half a minute and the next
+    /// group would wait; and where it fails only this is not known.
+    pub fn note_next(&self, segment: Segment, end: u64, next: Segment) {
+        // A segment that failed before it held anything, and could not be removed, has no place for it.
+        if end < segment.base + HEADER_BYTES as u64 || !self.list.contains(&segment) {
+            return;
+        }
+        let mut note = vec![0; record::HEADER_BYTES];
+        note.extend_from_slice(&next.number.to_le_bytes());
+        note.extend_from_slice(&next.base.to_le_bytes());
+        record::seal(&mut note, 0, end, record::FOLLOWED, 0);
+        let write = || self.file(segment)?.write_all_at(&note, end.saturating_sub(segment.base));
+        if let Err(error) = write() {
+            tracing::debug!(%error, segment = segment.number, "A log segment could not be told that another follows.");
         }
     }
 

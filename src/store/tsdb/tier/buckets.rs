@@ -132,6 +132,14 @@ impl Row {
         self.max = if self.max.is_nan() || next.max > self.max { next.max } else { self.max };
     }
 
+    /// Whether its extremes are not those of its first and last value although nothing fell: a value that is no number
+    /// stands between what would have been a fall.
+    fn hides_extremes(&self) -> bool {
+        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+        let (min, max) = (self.first.min(self.last), self.first.max(self.last));
+        self.count > 0 && self.resets.is_none() && !(same(self.min, min) && same(self.max, max))
+    }
+
     /// The one sample it comes from; `None` where there were more.
     fn sample(&self) -> Option<(Timestamp, f64)> {
         match (self.samples, self.count, self.stale_at) {
@@ -145,6 +153,14 @@ impl Row {
 /// The samples that rows come from, where each has one; `None` where one has more.
 pub fn samples_of(rows: &[Row]) -> Option<(Vec<Timestamp>, Vec<f64>)> {
     rows.iter().map(Row::sample).collect()
+}
+
+/// `columns`, and the extremes of a counter where these do not follow from the others. Where it fell they do not either,
+/// but then it shows.
+pub fn columns_for(columns: Columns, rows: &[Row]) -> Columns {
+    let fell = || rows.iter().any(|row| row.resets.is_some());
+    let needs_extremes = columns == Columns::COUNTER && rows.iter().any(Row::hides_extremes) && !fell();
+    if needs_extremes { Columns::COUNTER_WITH_EXTREMES } else { columns }
 }
 
 /// Adds the columns of rows to a draft.
@@ -236,6 +252,8 @@ pub fn read_rows(record: &Record<'_>, columns: Columns, resolution_ms: i64, cloc
         let (Some((first_at, first)), [Some(count), Some(sum), Some(min), Some(max)]) = (first, taken) else {
             continue;
         };
+        // Those of a counter follow from the ends, or are not known.
+        let (min, max) = if columns.has(Column::Min) { (min, max) } else { (first.min(*value), first.max(*value)) };
         let (resets, count) = (resets.at(*at), count as u32);
         let (last_at, last) = (*at, *value);
         let row =

@@ -1,7 +1,7 @@
 //! Builds the files of tiers.
 
 use super::{
-    buckets::{Row, coarser, draft_rows, fill, read_rows, rows_of, samples_of},
+    buckets::{Row, coarser, columns_for, draft_rows, fill, read_rows, rows_of, samples_of},
     columns::{Columns, columns_of},
     histograms::{Kept, is_sparse, kept_of, read_kept},
     kind::MetricKind,
@@ -261,7 +261,7 @@ impl Buckets {
             draft.samples(start, &samples, &mut writer.clocks);
             return bounds(&samples, runs);
         }
-        let columns = self.columns.unwrap_or_else(|| kind().columns());
+        let columns = columns_for(self.columns.unwrap_or_else(|| kind().columns()), &self.rows);
         draft_rows(draft, columns, &self.rows, start, &mut writer.clocks);
         let weighted = self.kept.iter().map(|kept| (kept.sample.timestamp, kept.weight, &*kept.sample.histogram));
         draft.weighted_histograms(weighted);

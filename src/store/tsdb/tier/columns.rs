@@ -31,6 +31,9 @@ impl Columns {
         Columns::of(&[Column::First, Column::Last, Column::Count, Column::Resets, Column::Stale]);
     pub const GAUGE: Columns =
         Columns::of(&[Column::Last, Column::Count, Column::Sum, Column::Min, Column::Max, Column::Stale]);
+    /// Of counters whose extremes are not those of first and last values.
+    pub const COUNTER_WITH_EXTREMES: Columns =
+        Columns(Columns::COUNTER.0 | 1 << Column::Min as u16 | 1 << Column::Max as u16);
     pub const ALL: Columns = Columns(Columns::COUNTER.0 | Columns::GAUGE.0);
     /// Native histograms that count.
     pub const HISTOGRAMS: Columns = Columns(1);
@@ -66,6 +69,7 @@ impl Columns {
     pub fn of_kind(self) -> Option<Columns> {
         match (self.has(Column::First), self.has(Column::Sum)) {
             (true, true) => Some(Columns::ALL),
+            (true, false) if self.has(Column::Min) => Some(Columns::COUNTER_WITH_EXTREMES),
             (true, false) => Some(Columns::COUNTER),
             (false, true) => Some(Columns::GAUGE),
             (false, false) => None,

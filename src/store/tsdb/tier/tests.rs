@@ -162,11 +162,15 @@ fn check_window(raw: &Samples, tier: &Block, resolution_ms: i64, kind: MetricKin
     let is_better: [fn(f64, f64) -> bool; 2] = [|a, b| a < b, |a, b| a > b];
     for (shape, is_better) in [Shape::Minima, Shape::Maxima].into_iter().zip(is_better) {
         let (extremes, fidelity) = points(shape);
-        let has_nan = expected.iter().any(|point| point.1.is_nan());
-        if fidelity == Fidelity::Exact && (kind != MetricKind::Counter || !has_nan) {
+        if fidelity == Fidelity::Exact {
             let best = |points: &[(Timestamp, f64, u32)]| extreme(points, is_better);
             assert!(same(best(&extremes), best(&expected)), "{extremes:?} {expected:?}");
         }
+    }
+    let (resets, fidelity) = points(Shape::Resets);
+    if fidelity == Fidelity::Exact {
+        let falls = |points: &[(Timestamp, f64, u32)]| points.windows(2).filter(|pair| pair[1].1 < pair[0].1).count();
+        assert_eq!(falls(&resets), falls(&expected), "{resets:?} {expected:?}");
     }
     let (ends, fidelity) = points(Shape::Ends);
     assert_eq!(fidelity == Fidelity::Exact, kind != MetricKind::Gauge || is_plain(tier));
@@ -409,6 +413,35 @@ fn histograms_that_are_gauges_keep_last_and_sum() {
     let (last, _) = read(&tiers[0], RESOLUTIONS[0], Shape::Instant);
     assert_eq!(last.histograms, [samples.histograms[4].clone(), samples.histograms[5].clone()]);
     assert_eq!(read(&tiers[0], RESOLUTIONS[0], Shape::Ends).1, Fidelity::Approximate);
+}
+
+#[test]
+fn a_counter_that_falls_across_a_value_that_is_no_number_keeps_its_extremes_also_when_it_is_filled() {
+    let vfs = disk();
+    let counter = |first_ms: i64, values: &[f64]| {
+        let mut samples = Samples::default();
+        (0..).zip(values).for_each(|(at, value)| samples.push(START + first_ms + at * 15_000 + 1, *value));
+        samples
+    };
+    let samples = counter(0, &[5.0, f64::NAN, 3.0, 9.0, f64::NAN, 6.0]);
+    let whole = build(&vfs, &[raw(&vfs, 1, &[(0, samples, Vec::new())])], None, 1, MetricKind::Counter);
+    let plain = counter(HOUR_MS, &[1.0, 2.0, 3.0]);
+    let filled = build(&vfs, &[raw(&vfs, 2, &[(0, plain.clone(), Vec::new())])], Some(&whole), 2, MetricKind::Counter);
+    let hidden = counter(2 * HOUR_MS, &[7.0, f64::NAN, 4.0, 8.0]);
+    let before = build(&vfs, &[raw(&vfs, 3, &[(0, plain, Vec::new())])], None, 3, MetricKind::Counter);
+    let late = build(&vfs, &[raw(&vfs, 4, &[(0, hidden, Vec::new())])], Some(&before), 4, MetricKind::Counter);
+    for (at, resolution_ms) in RESOLUTIONS.into_iter().enumerate() {
+        let extremes = |files: &[Arc<Block>]| {
+            [Shape::Minima, Shape::Maxima].map(|shape| {
+                let (samples, fidelity) = read(&files[at], resolution_ms, shape);
+                assert_eq!(fidelity, Fidelity::Exact);
+                samples.values
+            })
+        };
+        assert_eq!(extremes(&whole), [[3.0], [9.0]]);
+        assert_eq!(extremes(&filled), [[3.0, 1.0], [9.0, 3.0]]);
+        assert_eq!(extremes(&late), [[1.0, 4.0], [3.0, 8.0]]);
+    }
 }
 
 #[test]
