@@ -5,6 +5,7 @@ import { push, startServer } from '../scripts/browser.mjs';
 import { demo, PUSHES, write } from '../scripts/history.mjs';
 import { axe, browser, open, reach, report, settle, test } from './harness.mjs';
 import { testChain } from './chain.mjs';
+import { testPushed } from './pushed.mjs';
 import { testQuality } from './quality.mjs';
 
 const HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>';
@@ -341,6 +342,7 @@ try {
     await test(`it works below a path of a proxy that ${strips ? 'cuts it off' : 'keeps it'}`, () => below(strips));
   }
 
+  await testPushed();
   await testQuality();
   await testChain();
 
