@@ -1,5 +1,6 @@
 // Code quality as the sync with SonarCloud stores it: the names of its series, the shapes of its API, and what happened.
 
+import { list, record, words } from './json';
 import type { Labels } from './result';
 import { METRIC_NAME, quote } from './series';
 import { formatCount, formatValue, type Unit } from './units';
@@ -192,11 +193,6 @@ export const NOT_CONFIGURED: SyncStatus = {
   projects: [],
 };
 
-type Json = Readonly<Record<string, unknown>>;
-
-const record = (value: unknown): Json => (typeof value === 'object' && value !== null ? (value as Json) : {});
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
-const words = (value: unknown): string => (typeof value === 'string' ? value : '');
 const seconds = (value: unknown): number => (typeof value === 'number' ? value / 1000 : 0);
 /** Milliseconds of the API as seconds; what is missing, or 0, is no time. */
 const moment = (value: unknown): number | undefined => seconds(value) || undefined;
