@@ -107,11 +107,15 @@ export async function testMailbox() {
       await dialog.waitFor({ state: 'hidden' });
       await dead(2);
       const refuse = (route) =>
-        route.fulfill({ status: 400, contentType: 'application/json', body: '{"status":"error","error":"not now"}' });
+        route.fulfill({
+          status: 400,
+          contentType: 'application/json',
+          body: '{"status":"error","error":"the disk is full"}',
+        });
       await page.route('**/api/v1/mailbox/drop', refuse);
       await drop.click();
       await dialog.getByRole('button', { name: 'Drop' }).click();
-      await page.getByText('not now').waitFor();
+      await page.getByText('the disk is full').waitFor();
       await page.unroute('**/api/v1/mailbox/drop', refuse);
       await drop.click();
       await page.keyboard.press('Escape');
