@@ -219,8 +219,8 @@ try {
   report(`${size}: pointer moved, script`, large.hovers, { budget: 2, limit: 4 });
   const live = await liveTable(browser, server);
   // With the question for what changed, and its answer to read.
-  report(`${GROUPS} rows, ${CHANGED} changed: script`, live.scripts, { budget: 2, limit: 10 });
-  report(`${GROUPS} rows, ${CHANGED} changed: layout`, live.layouts, { limit: 20 });
+  report(`${GROUPS} rows, ${CHANGED} changed: script`, live.scripts, { budget: 2, limit: 6 });
+  report(`${GROUPS} rows, ${CHANGED} changed: layout`, live.layouts, { limit: 10 });
 
   for (const one of results) {
     const limit = one.limit * (one.what.endsWith('waiting') ? slower.waiting : slower.work);
