@@ -3,6 +3,7 @@
 use super::{
     body::read_body,
     error::{ApiError, ErrorKind},
+    params::Params,
     render::envelope::answer,
     state::{Api, Caller, Ready},
 };
@@ -70,9 +71,12 @@ pub async fn delete(Ready(parts): Ready, uri: Uri) -> Response {
     }
 }
 
-/// `GET /api/v1/metrics`: the push groups.
-pub async fn groups(Ready(parts): Ready) -> Response {
-    answer(&parts.ingest.groups())
+/// `GET /api/v1/metrics`: the push groups; with `since` those that were pushed to from then on.
+pub async fn groups(Ready(parts): Ready, params: Params) -> Result<Response, ApiError> {
+    Ok(match params.time("since")? {
+        Some(since_ms) => answer(&parts.ingest.groups_since(since_ms)),
+        None => answer(&parts.ingest.groups()),
+    })
 }
 
 /// `GET /api/v1/status` of a Pushgateway.

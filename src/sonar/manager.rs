@@ -597,6 +597,7 @@ fn finish(
         return Ok(());
     }
     handle.message(match summary.failed {
+        0 if summary.projects == 1 => "1 project is up to date".to_owned(),
         0 => format!("{} projects are up to date", summary.projects),
         failed => {
             format!("{} projects, of which {failed} could not be synced whole; see their problems", summary.projects)

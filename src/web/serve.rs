@@ -28,6 +28,7 @@ const PAGES: &[&str] = &[
     "explore/metrics",
     "targets",
     "push",
+    "mailbox",
     "quality",
     "status",
     "alerts",

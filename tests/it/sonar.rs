@@ -152,7 +152,7 @@ fn a_webhook_and_the_command_line_bring_what_is_new() {
     drop(world);
     let finished = run(&["sonar", "sync", "--url", server.url(), "--project", "org:p_001"], |_| {});
     assert!(finished.status.success(), "{finished:?}");
-    assert!(finished.text.contains("1 projects are up to date"), "{finished:?}");
+    assert!(finished.text.contains("1 project is up to date"), "{finished:?}");
     let events = server.get("/api/v1/sonar/events?project=org:p_001").data();
     assert_eq!(events["events"][0]["name"], "1.2", "{events}");
     let finished = run(&["sonar", "status", "--url", server.url()], |_| {});

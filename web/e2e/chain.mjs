@@ -48,6 +48,21 @@ export async function testChain() {
       await page.shut();
     });
 
+    await test('a sync is begun by hand, and goes on where the last one was', async () => {
+      const page = await open(`${server.url}quality`);
+      await page.getByRole('link', LINK).waitFor();
+      const before = source.calls.length;
+      const { started_ms: began } = (await fetch(`${server.url}api/v1/sonar/status`).then((one) => one.json())).data;
+      await page.getByRole('button', { name: 'Sync now' }).click();
+      await eventually(
+        () => `${server.url}api/v1/sonar/status`,
+        (data) => !data.is_running && data.started_ms > began,
+      );
+      assert.ok(source.calls.length > before);
+      await page.getByText(/synced (now|\d+ s ago)/).waitFor();
+      await page.shut();
+    });
+
     await test('synced history, a push and events of quality are on one chart', async () => {
       // The chart's last point lies before now, by less than its step of five seconds.
       await eventually(

@@ -253,6 +253,52 @@ export async function testQuality() {
       }
     });
 
+    await test('a running sync is seen, ended, and taken up again', async () => {
+      const running = { ...sonar, status: { ...sonar.status, is_running: true } };
+      const page = await open(server.url, { sonar: running });
+      const job = {
+        id: 7,
+        kind: 'sonar.sync',
+        title: 'Sync from SonarQube',
+        state: 'running',
+        progress: { done: 3, total: 12, unit: 'projects' },
+        message: 'example_search',
+        started_ms: Date.now() - 60_000,
+        updated_ms: Date.now(),
+        estimate_ms: 180_000,
+      };
+      const asked = [];
+      await page.route('**/api/v1/jobs**', (route) => {
+        const method = route.request().method();
+        if (method === 'DELETE') {
+          asked.push(route.request().url());
+          Object.assign(job, { state: 'cancelled', estimate_ms: null, updated_ms: Date.now() });
+          return route.fulfill({ status: 202 });
+        }
+        return route.fulfill({
+          contentType: 'application/json',
+          body: JSON.stringify({ status: 'success', data: { jobs: [job] } }),
+        });
+      });
+      await page.route('**/api/v1/sonar/sync', (route) => {
+        asked.push(route.request().method());
+        Object.assign(job, { id: 8, state: 'running', updated_ms: Date.now() });
+        return route.fulfill({ status: 202, contentType: 'application/json', body: '{"status":"success","data":{}}' });
+      });
+      await page.goto(`${server.url}quality`);
+      const card = page.getByRole('region', { name: 'Sync' });
+      await card.getByText('3 of 12 projects, about 3 min left · example_search').waitFor();
+      assert.equal(await card.getByRole('progressbar').getAttribute('aria-valuenow'), '25');
+      assert.ok(await page.getByRole('button', { name: 'Sync now' }).isDisabled());
+      await axe(page, 'running sync');
+      await card.getByRole('button', { name: 'Cancel' }).click();
+      await card.getByText('cancelled').waitFor();
+      await card.getByRole('button', { name: 'Resume' }).click();
+      await card.getByRole('progressbar').waitFor();
+      assert.deepEqual(asked, [`${server.url}api/v1/jobs/7`, 'POST']);
+      await page.shut();
+    });
+
     await test('an API that fails is told, and the page goes on', async () => {
       const page = await open(`${server.url}${STOREFRONT}`, { sonar });
       await page.route('**/api/v1/sonar/events*', (route) =>

@@ -5,6 +5,8 @@ import { push, startServer } from '../scripts/browser.mjs';
 import { demo, PUSHES, write } from '../scripts/history.mjs';
 import { axe, browser, open, reach, report, settle, test } from './harness.mjs';
 import { testChain } from './chain.mjs';
+import { testMailbox } from './mailbox.mjs';
+import { testPushed } from './pushed.mjs';
 import { testQuality } from './quality.mjs';
 
 const HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>';
@@ -20,6 +22,7 @@ const PAGES = [
   'explore/metrics?tab=cardinality',
   'targets',
   'push',
+  'mailbox',
   'quality',
   'status',
   'status?tab=storage',
@@ -174,7 +177,7 @@ try {
   });
 
   await test('the keyboard reaches everything that can be clicked', async () => {
-    for (const path of ['', QUERY, 'push', 'quality', 'explore/metrics', 'status']) {
+    for (const path of ['', QUERY, 'push', 'mailbox', 'quality', 'explore/metrics', 'status']) {
       const page = await open(server.url + path);
       await settle(page);
       await reach(page, path);
@@ -341,6 +344,8 @@ try {
     await test(`it works below a path of a proxy that ${strips ? 'cuts it off' : 'keeps it'}`, () => below(strips));
   }
 
+  await testMailbox();
+  await testPushed();
   await testQuality();
   await testChain();
 

@@ -10,6 +10,7 @@ const PAGES: Readonly<Record<string, Place>> = {
   m: 'metrics',
   t: 'targets',
   p: 'push',
+  b: 'mailbox',
   q: 'quality',
   s: 'status',
 };

@@ -16,7 +16,17 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 impl Ingest {
     /// The push groups as a JSON array: the `data` of a Pushgateway's `/api/v1/metrics`. Numbers are texts, as there.
     pub fn groups(&self) -> Value {
-        self.shared.gateway.snapshot().iter().map(|group| group_json(group)).collect()
+        self.groups_since(Timestamp::MIN)
+    }
+
+    /// Those of [`groups`](Ingest::groups) that were pushed to at `since_ms` or later, whether it was taken or refused.
+    pub fn groups_since(&self, since_ms: Timestamp) -> Value {
+        let groups = self.shared.gateway.snapshot();
+        groups
+            .iter()
+            .filter(|group| group.pushed_ms.max(group.failed_ms) >= since_ms)
+            .map(|group| group_json(group))
+            .collect()
     }
 }
 

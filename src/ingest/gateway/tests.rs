@@ -348,6 +348,23 @@ fn groups_are_shown_as_the_pushgateway_does() {
     assert_eq!(Bench::new().ingest.groups(), serde_json::json!([]));
 }
 
+#[test]
+fn groups_that_were_pushed_to_since_a_time_are_listed_alone() {
+    let bench = Bench::new();
+    for (at_ms, path) in [(1_000, "job/a"), (2_000, "job/b"), (3_000, "job/c")] {
+        bench.clock.set(at_ms);
+        bench.put(path, "n 1\n");
+    }
+    bench.clock.set(4_000);
+    bench.error("job/a", "n 1 5\n");
+    let since = |since_ms| {
+        let groups = bench.ingest.groups_since(since_ms);
+        let jobs = groups.as_array().unwrap().iter().map(|group| group["labels"]["job"].as_str().unwrap().to_owned());
+        jobs.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<String>()
+    };
+    assert_eq!([since(0), since(3_000), since(3_001), since(4_001)], ["abc", "ac", "a", ""]);
+}
+
 /// One step of a random life.
 #[derive(Debug, Clone)]
 enum Step {

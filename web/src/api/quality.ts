@@ -33,3 +33,8 @@ export async function qualityEvents(
   };
   return readEvents((await ask<unknown>('sonar/events', params, { signal })).data);
 }
+
+/** Begins a sync; one that is running goes on. What came in before is not asked for again. */
+export async function startSync(): Promise<void> {
+  await ask<unknown>('sonar/sync', {}, { method: 'POST' });
+}

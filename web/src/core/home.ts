@@ -64,7 +64,10 @@ export const HIDDEN = '••••••••';
 
 /** The commands with which a first sample comes in, for this server. `token` is there if one is needed: the one to send,
  * or an empty text where only a place for it can be shown. */
-export function firstCommands(root: string, token?: string): { push: string; scrape: string; write: string } {
+export function firstCommands(
+  root: string,
+  token?: string,
+): { push: string; scrape: string; write: string; message: string } {
   const bearer = token
     ? `'Authorization: Bearer ${token.replaceAll("'", String.raw`'\''`)}'`
     : '"Authorization: Bearer $TOKEN"';
@@ -75,6 +78,7 @@ export function firstCommands(root: string, token?: string): { push: string; scr
     push: `echo 'demo_jobs_done 42' | curl${header} --data-binary @- ${root}metrics/job/demo`,
     // As the server itself would ask for it.
     scrape: "scrape_configs:\n  - job_name: my-service\n    static_configs:\n      - targets: ['localhost:8080']",
+    message: `curl${header} -H 'Content-Type: application/json' --data '{"kind": "METRICS_UPDATE", "payload": {"metrics": "demo_messages 1\\n"}}' ${root}api/v1/mailbox/send`,
     write: `remote_write:\n  - url: ${root}api/v1/write${authorization}`,
   };
 }

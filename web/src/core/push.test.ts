@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { decodeGroups, deletePath, groupMatches } from './push';
+import { decodeGroups, deletePath, groupMatches, inOrderOf, knownUntil, mergeGroups } from './push';
 
 const RAW = [
   {
@@ -52,4 +52,39 @@ test('a group that was not pushed to since is the same object', () => {
   expect(after[1]).toBe(before[1]);
   expect(after[0]).not.toBe(before[0]);
   expect(after[0]?.pushedMs).toBe(2_000_000_001_000);
+});
+
+const raw = (job: string, seconds: number): Record<string, unknown> => ({
+  labels: { job },
+  push_time_seconds: { metrics: [{ value: String(seconds) }] },
+});
+const jobs = (groups: readonly { labels: Readonly<Record<string, string>> }[]): (string | undefined)[] =>
+  groups.map((group) => group.labels['job']);
+
+test('what was pushed to since changes in its place, and new groups come first', () => {
+  const before = decodeGroups([raw('a', 3000), raw('b', 2000), raw('c', 1000)]);
+  const after = mergeGroups([raw('c', 4000), raw('d', 4001), raw('e', 4002)], before);
+  expect(jobs(after)).toEqual(['e', 'd', 'a', 'b', 'c']);
+  expect(after[2]).toBe(before[0]);
+  expect(after[4]?.pushedMs).toBe(4_000_000);
+});
+
+test('an answer without news changes nothing at all', () => {
+  const before = decodeGroups([raw('a', 3000), raw('b', 2000)]);
+  expect(mergeGroups([raw('a', 3000)], before)).toBe(before);
+  expect(mergeGroups([], before)).toBe(before);
+});
+
+test('a whole list keeps the order that was shown, without those that are gone', () => {
+  const before = decodeGroups([raw('a', 3000), raw('b', 2000), raw('c', 1000)]);
+  const all = decodeGroups([raw('c', 9000), raw('d', 8000), raw('a', 3000)], before);
+  expect(jobs(all)).toEqual(['c', 'd', 'a']);
+  expect(jobs(inOrderOf(before, all))).toEqual(['d', 'a', 'c']);
+});
+
+test('a push that began before the newest one is still asked for', () => {
+  expect(knownUntil([])).toBe(0);
+  const newest = decodeGroups([raw('a', 3000), raw('b', 5000)]);
+  expect(knownUntil(newest)).toBeLessThan(5_000_000);
+  expect(knownUntil(newest)).toBeGreaterThan(4_900_000);
 });

@@ -30,6 +30,8 @@ export interface Group {
   /** Without the two that say when it was pushed. */
   readonly families: readonly Family[];
   readonly series: number;
+  /** Labels and names of metrics, in small letters: what a search looks through. */
+  readonly words: string;
 }
 
 interface RawMetric {
@@ -50,15 +52,40 @@ interface RawFamily {
 
 const PUSHED = 'push_time_seconds';
 const FAILED = 'push_failure_time_seconds';
+/** A push has its time from its beginning, and is seen at its end. */
+const LATE_MS = 2_000;
 
 /** The groups, the last pushed first. One that was not pushed to since is the same object as in `before`: what shows it
  * then has nothing to do. */
 export function decodeGroups(data: readonly Record<string, unknown>[], before: readonly Group[] = []): Group[] {
-  const known = new Map(before.map((group) => [group.path, group]));
-  return data
-    .map((raw) => decodeGroup(raw, known))
-    .sort((a, b) => b.pushedMs - a.pushedMs || (a.path < b.path ? -1 : 1));
+  const known = byPath(before);
+  return data.map((raw) => decodeGroup(raw, known)).sort(lastFirst);
 }
+
+/** `before`, and what `data` says of them or of new ones. Nobody reads a list that jumps about: known ones stay where they
+ * are, new ones come first. */
+export function mergeGroups(data: readonly Record<string, unknown>[], before: readonly Group[]): readonly Group[] {
+  const known = byPath(before);
+  const found = byPath(data.map((raw) => decodeGroup(raw, known)));
+  if ([...found.values()].every((group) => known.get(group.path) === group)) return before;
+  const kept = before.map((group) => found.get(group.path) ?? group);
+  return [...[...found.values()].filter((group) => !known.has(group.path)).sort(lastFirst), ...kept];
+}
+
+/** `found`, which is all there is, in the order of `before`; new ones come first. */
+export function inOrderOf(before: readonly Group[], found: readonly Group[]): Group[] {
+  const places = new Map(before.map((group, place) => [group.path, place]));
+  return found.toSorted((a, b) => (places.get(a.path) ?? -1) - (places.get(b.path) ?? -1));
+}
+
+/** From when on groups have to be asked for, so that none of which `groups` does not know is missed. Milliseconds. */
+export function knownUntil(groups: readonly Group[]): number {
+  const newest = groups.reduce((most, group) => Math.max(most, group.pushedMs, group.failedMs), 0);
+  return Math.max(0, newest - LATE_MS);
+}
+
+const byPath = (groups: readonly Group[]): Map<string, Group> => new Map(groups.map((group) => [group.path, group]));
+const lastFirst = (a: Group, b: Group): number => b.pushedMs - a.pushedMs || (a.path < b.path ? -1 : 1);
 
 function decodeGroup(raw: Record<string, unknown>, known: ReadonlyMap<string, Group>): Group {
   const labels = (raw['labels'] ?? {}) as Labels;
@@ -83,6 +110,12 @@ function decodeGroup(raw: Record<string, unknown>, known: ReadonlyMap<string, Gr
     failedMs,
     families,
     series,
+    words: [
+      ...Object.entries(labels).map(([name, value]) => `${name}=${value}`),
+      ...families.map((family) => family.name),
+    ]
+      .join('\n')
+      .toLowerCase(),
   };
 }
 
@@ -131,14 +164,8 @@ function segment(name: string, value: string): [string, string] {
 
 /** Whether every word of `search` is somewhere in the group's labels or metrics. */
 export function groupMatches(group: Group, search: string): boolean {
-  const text = [
-    ...Object.entries(group.labels).map(([name, value]) => `${name}=${value}`),
-    ...group.families.map((family) => family.name),
-  ]
-    .join('\n')
-    .toLowerCase();
   return search
     .toLowerCase()
     .split(/\s+/)
-    .every((word) => text.includes(word));
+    .every((word) => group.words.includes(word));
 }

@@ -1,8 +1,9 @@
 // Code quality as the sync with SonarCloud stores it: the names of its series, the shapes of its API, and what happened.
 
+import { list, record, words } from './json';
 import type { Labels } from './result';
 import { METRIC_NAME, quote } from './series';
-import { formatValue, type Unit } from './units';
+import { formatCount, formatValue, type Unit } from './units';
 
 /** What one number of a project is, and which way it should go. */
 export interface Measure {
@@ -62,72 +63,49 @@ const line = (name: string, metric: string, labels?: Labels): ChartKind['lines']
   ...(labels ? { labels } : {}),
 });
 
+const chart = (key: string, title: string, unit: Unit, lines: ChartKind['lines'], stacked = false): ChartKind => ({
+  key,
+  title,
+  unit,
+  stacked,
+  lines,
+});
+
 export const CHARTS: readonly ChartKind[] = [
-  {
-    key: 'coverage',
-    title: 'Coverage',
-    unit: 'ratio',
-    stacked: false,
-    lines: [
-      line('all', MEASURES.coverage.metric),
-      line('lines', 'sonar_line_coverage_ratio'),
-      line('conditions', 'sonar_branch_coverage_ratio'),
-    ],
-  },
-  {
-    key: 'severity',
-    title: 'Issues by severity',
-    unit: 'none',
-    stacked: true,
-    lines: ['blocker', 'critical', 'major', 'minor', 'info'].map((severity) =>
-      line(severity, 'sonar_issues', { severity }),
-    ),
-  },
-  {
-    key: 'issues',
-    title: 'Bugs, vulnerabilities, hotspots',
-    unit: 'none',
-    stacked: false,
-    lines: [
-      line('bugs', MEASURES.bugs.metric),
-      line('vulnerabilities', MEASURES.vulnerabilities.metric),
-      line('hotspots', MEASURES.hotspots.metric),
-    ],
-  },
-  {
-    key: 'ratings',
-    title: 'Ratings',
-    unit: 'rating',
-    stacked: false,
-    lines: [
-      line('reliability', MEASURES.reliability.metric),
-      line('security', MEASURES.security.metric),
-      line('maintainability', MEASURES.maintainability.metric),
-      line('security review', MEASURES.review.metric),
-    ],
-  },
-  {
-    key: 'debt',
-    title: 'Technical debt',
-    unit: 'work',
-    stacked: false,
-    lines: [line('to fix all code smells', MEASURES.debt.metric)],
-  },
-  {
-    key: 'duplication',
-    title: 'Duplication',
-    unit: 'ratio',
-    stacked: false,
-    lines: [line('duplicated lines', MEASURES.duplication.metric)],
-  },
-  {
-    key: 'lines',
-    title: 'Lines of code',
-    unit: 'none',
-    stacked: false,
-    lines: [line('lines', MEASURES.lines.metric)],
-  },
+  chart('coverage', 'Coverage', 'ratio', [
+    line('all', MEASURES.coverage.metric),
+    line('lines', 'sonar_line_coverage_ratio'),
+    line('conditions', 'sonar_branch_coverage_ratio'),
+  ]),
+  chart(
+    'severity',
+    'Issues by severity',
+    'none',
+    ['blocker', 'critical', 'major', 'minor', 'info'].map((severity) => line(severity, 'sonar_issues', { severity })),
+    true,
+  ),
+  chart('issues', 'Bugs, vulnerabilities, hotspots', 'none', [
+    line('bugs', MEASURES.bugs.metric),
+    line('vulnerabilities', MEASURES.vulnerabilities.metric),
+    line('hotspots', MEASURES.hotspots.metric),
+  ]),
+  chart('ratings', 'Ratings', 'rating', [
+    line('reliability', MEASURES.reliability.metric),
+    line('security', MEASURES.security.metric),
+    line('maintainability', MEASURES.maintainability.metric),
+    line('security review', MEASURES.review.metric),
+  ]),
+  chart('debt', 'Technical debt', 'work', [line('to fix all code smells', MEASURES.debt.metric)]),
+  chart('duplication', 'Duplication', 'ratio', [line('duplicated lines', MEASURES.duplication.metric)]),
+  chart('lines', 'Lines of code', 'none', [line('lines', MEASURES.lines.metric)]),
 ];
+
+/** A measure among `values` as a table shows it; a dash where it is not measured. */
+export function measureText(values: Readonly<Partial<Record<MeasureKey, number>>>, key: MeasureKey): string {
+  const value = values[key];
+  if (value === undefined) return '–';
+  return MEASURES[key].unit === 'none' ? formatCount(value) : formatValue(value, MEASURES[key].unit);
+}
 
 /** A selector of some metrics with the matchers as they are written. */
 export function selectorOf(metrics: readonly string[], matchers: readonly string[]): string {
@@ -215,11 +193,6 @@ export const NOT_CONFIGURED: SyncStatus = {
   projects: [],
 };
 
-type Json = Readonly<Record<string, unknown>>;
-
-const record = (value: unknown): Json => (typeof value === 'object' && value !== null ? (value as Json) : {});
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
-const words = (value: unknown): string => (typeof value === 'string' ? value : '');
 const seconds = (value: unknown): number => (typeof value === 'number' ? value / 1000 : 0);
 /** Milliseconds of the API as seconds; what is missing, or 0, is no time. */
 const moment = (value: unknown): number | undefined => seconds(value) || undefined;

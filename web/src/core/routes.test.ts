@@ -35,6 +35,7 @@ test('paths have their page', () => {
   const none = new URLSearchParams();
   expect(route('/', none).page).toBe('home');
   expect(route('explore/metrics/', none).page).toBe('metrics');
+  expect(route('mailbox', none).page).toBe('mailbox');
   expect(route('nothing', none).page).toBe('unknown');
   expect(route('toString', none).page).toBe('unknown');
 });

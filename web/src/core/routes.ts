@@ -4,7 +4,17 @@ import { writeExplore, QUERIES_MAX, type View } from './explore';
 import { DEFAULT_RANGE, parseDuration, parseTime } from './time';
 
 export type Page =
-  'home' | 'explore' | 'metrics' | 'targets' | 'push' | 'quality' | 'project' | 'status' | 'alerts' | 'unknown';
+  | 'home'
+  | 'explore'
+  | 'metrics'
+  | 'targets'
+  | 'push'
+  | 'mailbox'
+  | 'quality'
+  | 'project'
+  | 'status'
+  | 'alerts'
+  | 'unknown';
 
 export interface Route {
   readonly page: Page;
@@ -20,6 +30,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   'explore/metrics': 'metrics',
   targets: 'targets',
   push: 'push',
+  mailbox: 'mailbox',
   quality: 'quality',
   status: 'status',
   alerts: 'alerts',
@@ -34,6 +45,7 @@ export const PATHS: Readonly<Record<Place, string>> = {
   metrics: 'explore/metrics',
   targets: 'targets',
   push: 'push',
+  mailbox: 'mailbox',
   quality: 'quality',
   status: 'status',
   alerts: 'alerts',

@@ -1,0 +1,1 @@
+var e=e=>typeof e==`object`&&e?e:{},t=e=>Array.isArray(e)?e:[],n=e=>typeof e==`string`?e:``,r=e=>typeof e==`number`&&Number.isFinite(e)?e:0;export{n as i,t as n,e as r,r as t};
