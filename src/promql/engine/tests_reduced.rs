@@ -547,3 +547,26 @@ proptest! {
         check_flat(&both, seed);
     }
 }
+
+#[test]
+fn a_selector_soon_after_the_begin_of_a_file_sees_what_was_visible_at_the_end_of_the_one_before() {
+    let both = lived(7, 2, [5, 40], 12, 2 * MINUTE);
+    let value = |place: &Place, at: i64| {
+        let answer = place.engine().instant("steady_total", at, &QueryOptions::default()).unwrap();
+        match &answer.value {
+            Value::Vector(vector) => vector.iter().map(|one| one.value.clone()).next(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for day in 3..9 {
+        let edge = BEGIN + day * DAY;
+        let visible = value(&both.plain, edge);
+        assert!(visible.is_some());
+        // One of the tiers has an edge here.
+        for after_ms in [4 * MINUTE + 59_000, 59 * MINUTE] {
+            let found = value(&both.tiered, edge + after_ms);
+            let others = [FIVE, HOUR].map(|unit| value(&both.plain, edge + after_ms - after_ms % unit));
+            assert!(others.contains(&found), "day {day}: {found:?}, not {visible:?} nor {others:?}");
+        }
+    }
+}

@@ -115,6 +115,17 @@ pub fn choose(
     (choices, unread)
 }
 
+/// `range`, and what is looked at before it: an instant selector whose times are not edges shows what was visible at the
+/// edge before each, and that of the first may be the end of another file.
+pub fn with_edge_before(range: TimeRange, hints: &Hints, tiers: &[TierOptions]) -> TimeRange {
+    if hints.lookback_ms <= 0 || shape_of(hints.function, hints.range_ms) != Shape::Instant {
+        return range;
+    }
+    let edges = tiers.iter().map(|tier| hints.first_ms.saturating_sub(hints.first_ms.rem_euclid(tier.resolution_ms)));
+    let oldest = edges.map(|edge| edge.saturating_sub(hints.lookback_ms - 1)).min();
+    TimeRange::new(oldest.map_or(range.start(), |oldest| oldest.min(range.start())), range.end()).unwrap_or(range)
+}
+
 /// Whether every window of a question begins and ends on the edge of a bucket.
 fn is_aligned(hints: &Hints, resolution_ms: i64) -> bool {
     [hints.first_ms, hints.step_ms, hints.range_ms].iter().all(|ms| ms.rem_euclid(resolution_ms) == 0)
@@ -140,11 +151,14 @@ impl Choice {
 
     /// What was read from buckets so far.
     pub fn used(&self, range: TimeRange) -> impl Iterator<Item = TierUse> + '_ {
-        let (first, last) = (self.start.max(range.start()), self.end.saturating_sub(1).min(range.end()));
-        let range = TimeRange::new(first, last);
+        let newest = self.end.saturating_sub(1);
+        let within = TimeRange::new(self.start.max(range.start()), newest.min(range.end()));
         self.candidates.iter().filter_map(move |candidate| {
             let worst = usize::from(candidate.worst.load(Ordering::Relaxed)).checked_sub(1)?;
-            Some(TierUse { resolution_ms: candidate.resolution_ms, range: range?, fidelity: *FIDELITIES.get(worst)? })
+            let resolution_ms = candidate.resolution_ms;
+            // Of a stretch before the range, its last bucket was looked at.
+            let range = within.or_else(|| TimeRange::new(self.end.saturating_sub(resolution_ms), newest))?;
+            Some(TierUse { resolution_ms, range, fidelity: *FIDELITIES.get(worst)? })
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Selections: series from head and files, merged by labels, each read from wherever its samples are.
 
 use super::{
-    blend::{Choice, Role, Sources, choose, read_blended},
+    blend::{Choice, Role, Sources, choose, read_blended, with_edge_before},
     block::{Block, ClockCache, Place, put_in_order},
     by_labels,
     engine::{Places, Shared, Tsdb},
@@ -357,9 +357,11 @@ impl Shared {
         let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
         let mut files: Vec<Arc<Block>> = places.files.iter().filter(overlaps).cloned().collect();
         let (mut choices, mut unread) = (Vec::new(), Vec::new());
-        if places.tiers.iter().flatten().any(|file| overlaps(&file)) {
+        let looked_at = with_edge_before(range, hints, &self.options.tiers);
+        let is_looked_at = |file: &Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(looked_at));
+        if places.tiers.iter().flatten().any(is_looked_at) {
             let is_live = |stretch: &Stretch| self.is_live(places, stretch);
-            let stretches = stretches(places, self.stretch_ms(), range);
+            let stretches = stretches(places, self.stretch_ms(), looked_at);
             (choices, unread) = choose(&stretches, hints, &self.options.tiers, is_live);
         }
         files.retain(|file| !unread.iter().any(|unread| Arc::ptr_eq(unread, file)));
