@@ -3,6 +3,7 @@
 use super::{
     backup::{self, Backup},
     mailbox::{self, MailboxConfig},
+    policies::{self, Policy},
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
@@ -49,6 +50,8 @@ pub struct Config {
     pub retention_ms: i64,
     /// From finest to coarsest; none where samples are all that is kept.
     pub tiers: Vec<Tier>,
+    /// The first that a series passes counts.
+    pub policies: Vec<Policy>,
     /// Exemplars kept in memory; 0 keeps none.
     pub exemplars_max: u64,
     /// What blocks and log may take together; 0 for no limit.
@@ -196,6 +199,7 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     check_remotes(&raw, problems);
     let scrape = scrape::resolve(&raw, base, problems);
     let retention_ms = resolve_retention(raw.retention_ms, problems);
+    let tiers = tiers::resolve(raw.tiers, retention_ms, problems);
     Config {
         scrape,
         sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
@@ -205,7 +209,8 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms,
-        tiers: tiers::resolve(raw.tiers, retention_ms, problems),
+        policies: policies::resolve(raw.policies, retention_ms, &tiers, problems),
+        tiers,
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),
         disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),

@@ -49,6 +49,10 @@ pub enum Role {
     Free,
     /// Samples of the stretch with this number.
     Samples(u32),
+    /// Samples of it that its buckets are built of: read only of series that have no buckets, or whose samples are kept.
+    InBuckets(u32),
+    /// Samples of it that are kept longer than others. Of a series that has such, samples are read and no buckets.
+    Kept(u32),
     /// Buckets of the stretch and of its candidate with these numbers.
     Buckets(u32, u32),
 }
@@ -190,10 +194,19 @@ pub fn read_blended<S: Sources>(
 impl<S: Sources> Blend<'_, S> {
     fn read_choice(&mut self, own: u32, choice: &Choice, parts: &[S::Source]) {
         let sources = self.sources;
+        if parts.iter().any(|part| sources.role(*part) == Role::Kept(own)) {
+            let all = [Role::Samples(own), Role::InBuckets(own), Role::Kept(own)];
+            let samples = parts.iter().filter(|part| all.contains(&sources.role(**part)));
+            samples.for_each(|part| sources.read(*part, &mut self.samples, &mut self.runs));
+            return;
+        }
         let of_role = |role| parts.iter().copied().filter(move |part| sources.role(*part) == role);
         let raw = || of_role(Role::Samples(own));
         let Some((candidate, at)) = self.candidate(own, choice, parts) else {
-            raw().for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
+            // No buckets: samples are all there are, also of those that buckets of others were built of.
+            let samples =
+                parts.iter().filter(|part| [Role::Samples(own), Role::InBuckets(own)].contains(&sources.role(**part)));
+            samples.for_each(|part| sources.read(*part, &mut self.samples, &mut self.runs));
             return;
         };
         let mut piece = Samples::default();

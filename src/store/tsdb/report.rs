@@ -151,7 +151,11 @@ impl Shared {
             refused_appends: get(&self.disk.refused),
         };
         let places = self.places.read();
-        let expires_ms = |block: &Arc<Block>| block.footer.newest.saturating_add(self.retention_of(&places, block));
+        let is_kept = |block: &Arc<Block>| places.kept.iter().any(|kept| Arc::ptr_eq(kept, block));
+        let expires_ms = |block: &Arc<Block>| match is_kept(block) {
+            true => self.kept_until(block),
+            false => block.footer.newest.saturating_add(self.retention_of(&places, block)),
+        };
         let oldest = places.all().min_by_key(|block| (expires_ms(block), block.footer.start)).cloned();
         let oldest = oldest.map(|block| (expires_ms(&block), block));
         let goes_for_room = self.droppable(&places).into_iter().next();

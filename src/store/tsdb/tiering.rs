@@ -189,7 +189,8 @@ impl Shared {
         let is_new = |block: &&Arc<Block>| !stretch.is_covered(block, &self.options.tiers, times.reference);
         let late: Vec<Arc<Block>> = stretch.raw.iter().filter(is_new).cloned().collect();
         let is_quiet = !self.is_live(places, stretch) && late.iter().all(|block| self.is_late_quiet(block, times));
-        is_quiet.then_some(late)
+        let is_ready = |block: &Arc<Block>| !self.lacks_keeping(places, stretch, block, times.reference);
+        (is_quiet && late.iter().all(is_ready)).then_some(late)
     }
 
     /// Whether nothing has come into a block for long. Told by its file, so that it outlasts restarts; a merge begins it
@@ -214,7 +215,8 @@ impl Shared {
                 known => known,
             };
             let (vfs, level) = (&self.options.vfs, build.level());
-            let paths = build_tiers(&**vfs, &build.raw, build.target, &targets, level, &kind_of, &|_| true, progress)?;
+            let keeps = |labels: &Labels, resolution_ms: i64| self.keeping.has_buckets(labels, resolution_ms);
+            let paths = build_tiers(&**vfs, &build.raw, build.target, &targets, level, &kind_of, &keeps, progress)?;
             if progress.cancelled.load(Ordering::Relaxed) && paths.iter().all(Option::is_none) {
                 return Ok(false);
             }
