@@ -4,7 +4,8 @@
 //! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`delete`], [`backup`],
 //!    [`restore`] or [`mailbox`] and turns what goes
 //!    wrong into a text and an exit code.
-//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store.
+//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store,
+//!    [`storage_plan`] what a config would let go.
 
 mod arguments;
 mod backup;
@@ -17,6 +18,7 @@ mod query;
 mod restore;
 mod sonar;
 mod storage;
+mod storage_plan;
 mod storage_table;
 mod token;
 mod up;

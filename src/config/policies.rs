@@ -6,7 +6,7 @@ use super::{
     tiers::Tier,
 };
 use crate::{
-    model::{Matcher, time::format_duration_ms},
+    model::{METRIC_NAME, Matcher, time::format_duration_ms},
     promql::parser::parse_selector,
 };
 
@@ -69,15 +69,43 @@ pub fn resolve(
         if kept_ms < retention_ms && has_buckets {
             let rest = format_duration_ms(retention_ms);
             let message = format!("samples that go before those of others ({rest}) leave no buckets");
-            problems.error_with_hint(&path, line, message, "write `tiers: none`, or a longer `raw`");
+            let hint = "buckets are built when days are over and their samples about to go; write `tiers: none`, or a longer `raw`";
+            problems.error_with_hint(&path, line, message, hint);
         }
         policies.push(Policy { selector: selector.value, matchers, retention_ms: kept_ms, tiers: kept });
     }
     policies
 }
 
+/// For how long samples of what SonarQube says are kept: the least of any series, as one sync reads all of them. `metrics`
+/// are keys; units that names may end with make no difference to a policy that means all of it.
+pub fn sonar_kept_ms(policies: &[Policy], retention_ms: i64, metrics: &[String]) -> i64 {
+    let names: Vec<String> = metrics.iter().map(|key| format!("sonar_{key}")).collect();
+    least_kept_ms(policies, retention_ms, names.iter().map(String::as_str))
+}
+
+/// For how long samples are kept at least of every series with one of these names, whatever its other labels are.
+fn least_kept_ms<'n>(policies: &[Policy], retention_ms: i64, names: impl Iterator<Item = &'n str>) -> i64 {
+    let of_name = |name: &str| {
+        let mut least_ms = i64::MAX;
+        for policy in policies {
+            let (of_name, others): (Vec<_>, Vec<_>) =
+                policy.matchers.iter().partition(|matcher| matcher.name == METRIC_NAME);
+            if of_name.iter().all(|matcher| matcher.matches(name)) {
+                least_ms = least_ms.min(policy.retention_ms);
+                if others.is_empty() {
+                    return least_ms;
+                }
+            }
+        }
+        least_ms.min(retention_ms)
+    };
+    names.map(of_name).min().unwrap_or(retention_ms)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::load_text;
     use std::path::Path;
 
@@ -94,6 +122,18 @@ mod tests {
         let shown = config.to_yaml();
         let again = load_text(&shown, Path::new("/etc")).unwrap_or_else(|problems| panic!("{:?}", problems.errors));
         assert_eq!(again.config.policies, config.policies, "{shown}");
+    }
+
+    #[test]
+    fn the_least_that_is_kept_of_a_name_is_that_of_the_first_policy_that_must_take_it() {
+        let text = "storage:\n  policies:\n  - {match: 'sonar_b', raw: 40d}\n  - {match: '{__name__=~\"sonar_.*\", project=\"x\"}', \
+                    raw: 50d}\n  - {match: '{__name__=~\"sonar_.*\"}', raw: 730d}\n";
+        let config =
+            load_text(text, Path::new("/etc")).unwrap_or_else(|problems| panic!("{:?}", problems.errors)).config;
+        let least =
+            |names: &[&str]| least_kept_ms(&config.policies, config.retention_ms, names.iter().copied()) / 86_400_000;
+        assert_eq!([least(&["sonar_a"]), least(&["sonar_b"]), least(&["up"]), least(&[])], [50, 40, 30, 30]);
+        assert_eq!(least_kept_ms(&config.policies[2..], 1, ["sonar_a"].into_iter()) / 86_400_000, 730);
     }
 
     #[test]

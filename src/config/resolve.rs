@@ -174,6 +174,12 @@ impl Feature {
 }
 
 impl Config {
+    /// For how long samples of what SonarQube says are kept, in milliseconds.
+    pub fn sonar_kept_ms(&self) -> i64 {
+        let metrics = self.sonar.as_ref().map_or(&[][..], |sonar| &sonar.metrics);
+        policies::sonar_kept_ms(&self.policies, self.retention_ms, metrics)
+    }
+
     /// The config of an empty file.
     pub fn empty() -> Config {
         resolve(RawConfig::default(), Path::new(""), &mut Problems::default())
@@ -200,16 +206,18 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let scrape = scrape::resolve(&raw, base, problems);
     let retention_ms = resolve_retention(raw.retention_ms, problems);
     let tiers = tiers::resolve(raw.tiers, retention_ms, problems);
+    let policies = policies::resolve(raw.policies, retention_ms, &tiers, problems);
+    let sonar_kept_ms = |metrics: &[String]| policies::sonar_kept_ms(&policies, retention_ms, metrics);
     Config {
         scrape,
-        sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
+        sonar: sonar::resolve(raw.sonar, base, sonar_kept_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
         mailbox: mailbox::resolve(raw.mailbox, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms,
-        policies: policies::resolve(raw.policies, retention_ms, &tiers, problems),
+        policies,
         tiers,
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),

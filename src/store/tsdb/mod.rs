@@ -32,6 +32,7 @@ mod keeping;
 pub mod log;
 mod maintain;
 mod options;
+mod plan;
 mod policy;
 mod record;
 mod recover;
