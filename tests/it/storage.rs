@@ -426,7 +426,7 @@ fn policies_are_planned_and_then_keep_each_series_for_its_own_time() {
     let offline: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!(offline["rules"][1]["series"], 1, "{offline}");
 
-    let server = start(after);
+    let mut server = start(after);
     let (code, text) = cli(&["storage", "compact", "--url", server.url()]);
     assert_eq!(code, Some(0), "{text}");
     let old =
@@ -440,6 +440,7 @@ fn policies_are_planned_and_then_keep_each_series_for_its_own_time() {
     assert!(text.contains("kept longer 1 files") || text.contains("kept longer 2 files"), "{text}");
     let kept = server.get("/api/v1/status/storage").data()["kept"]["samples"].clone();
     assert_eq!(kept, 180);
+    server.kill();
     let server = server.start_again();
     assert_eq!(server.value("count_over_time(policed{env=\"long\"}[3d])"), Some(360.0));
 }
