@@ -329,7 +329,7 @@ fn tiers() {
     };
     let before = cpu_s();
     let progress = Progress::default();
-    let built = build_tiers(&*vfs, &raw, target, &targets, 1, &kind_of, &|_| true, &progress).expect("built");
+    let built = build_tiers(&*vfs, &raw, target, &targets, 1, &kind_of, &|_, _| true, &progress).expect("built");
     let series = (instances * INSTANCE_SERIES) as f64;
     let samples: u64 = raw.iter().map(|block| block.footer.samples).sum();
     println!("tiers: {:.3} CPU s per million samples, both", (cpu_s() - before) / (samples as f64 / 1e6));

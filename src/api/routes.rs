@@ -92,6 +92,7 @@ pub fn table() -> Vec<Route> {
         row!("/api/v1/admin/tsdb/clean_tombstones", PUT_POST, ADMIN, v1::deletion::clean_tombstones),
         row!("/api/v1/admin/storage/delete", POST, ADMIN, v1::deletion::delete),
         row!("/api/v1/admin/storage/delete_plan", POST, ADMIN, v1::deletion::plan),
+        row!("/api/v1/admin/storage/plan", POST, ADMIN, v1::plan::plan),
         row!("/api/v1/events", GET, READ, v1::events::events),
         row!("/api/v1/metrics", GET, READ, push::groups),
         row!("/api/v1/features", GET, READ, v1::status::features),

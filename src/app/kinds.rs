@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     ingest::Ingest,
     model::{Labels, METRIC_NAME, MetricType},
-    store::tsdb::{KindOf, TierOptions, tier::MetricKind},
+    store::tsdb::{Keeping, KindOf, Policies, Policy, TierOptions, tier::MetricKind},
 };
 use std::sync::{Arc, OnceLock};
 
@@ -53,6 +53,21 @@ pub fn tier_options(config: &Config) -> Vec<TierOptions> {
     let tier =
         |tier: &crate::config::Tier| TierOptions { resolution_ms: tier.resolution_ms, retention_ms: tier.retention_ms };
     config.tiers.iter().map(tier).collect()
+}
+
+/// The policies of a config as the store takes them.
+pub fn policies(config: &Config) -> Policies {
+    let policy = |policy: &crate::config::Policy| Policy {
+        matchers: policy.matchers.clone(),
+        retention_ms: policy.retention_ms,
+        tiers: policy.tiers.clone(),
+    };
+    Policies::new(config.policies.iter().map(policy).collect())
+}
+
+/// What a config keeps for how long.
+pub fn keeping(config: &Config) -> Keeping {
+    Keeping { retention_ms: config.retention_ms, tiers: tier_options(config), policies: policies(config) }
 }
 
 #[cfg(test)]

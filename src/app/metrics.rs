@@ -156,6 +156,12 @@ fn tier_readings(report: &StorageReport) -> Vec<Reading> {
     let tiers = &report.tiers;
     vec![
         Reading::gauge(
+            "observatory_store_kept_files",
+            "Blocks of samples that policies keep longer than those beside them.",
+            report.kept.files as f64,
+        ),
+        Reading::gauge("observatory_store_kept_bytes", "Bytes of all such blocks.", report.kept.bytes as f64),
+        Reading::gauge(
             "observatory_store_tier_files",
             "Files of buckets.",
             tiers.iter().map(|tier| tier.files).sum::<u64>() as f64,

@@ -30,6 +30,7 @@ mod run;
 mod sonar;
 
 pub use error::StartError;
+pub use kinds::keeping;
 pub use offline::Offline;
 pub use restore::restore;
 pub use run::{Settings, run};

@@ -1,6 +1,9 @@
 //! The store of a data directory without a server, for tools.
 
-use super::{directory::DataDirectory, kinds::tier_options};
+use super::{
+    directory::DataDirectory,
+    kinds::{policies, tier_options},
+};
 use crate::{
     config::Config,
     store::tsdb::{Options, TierOptions, Tsdb},
@@ -35,6 +38,7 @@ impl Offline {
         options.tiers = config.map_or_else(|| tiers_there(path), tier_options);
         if let Some(config) = config {
             (options.bytes_max, options.disk_percent_max) = (config.bytes_max, config.disk_percent_max);
+            options.policies = policies(config);
         }
         let store = Tsdb::open(options).with_context(|| format!("open the store in {}", path.display()))?;
         Ok(Offline { store: Arc::new(store), _directory: directory })

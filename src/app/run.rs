@@ -5,7 +5,7 @@ use super::{
     backup::{BackupMetrics, Backups},
     directory::DataDirectory,
     host::HostWatch,
-    kinds::{Kinds, tier_options},
+    kinds::{Kinds, policies, tier_options},
     known, listener,
     mailbox::{METRICS_UPDATE, MetricsUpdate},
     metrics, overload,
@@ -234,6 +234,7 @@ impl Rooms {
         let options = Options {
             retention_ms: config.retention_ms,
             tiers: tier_options(config),
+            policies: policies(config),
             kind_of: kinds.of_store(),
             bytes_max: config.bytes_max,
             disk_percent_max: config.disk_percent_max,

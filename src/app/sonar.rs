@@ -28,7 +28,7 @@ pub fn open(
         jobs,
         around: Surroundings::real(clock, tls),
         metrics: SonarMetrics::new(own),
-        retention_ms: config.retention_ms,
+        retention_ms: config.sonar_kept_ms(),
     };
     Sonar::new(parts, |_| mailbox)
 }

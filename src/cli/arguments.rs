@@ -299,6 +299,20 @@ pub struct Storage {
 pub enum StorageCommand {
     /// Write what is in memory to blocks, merge all that can be merged, and wait for it.
     Compact(ConfiguredPlace),
+    /// Show what retention, tiers and policies of a config would keep and delete of what is there, before a server runs with it.
+    Plan(StoragePlan),
+}
+
+#[derive(Debug, Args)]
+pub struct StoragePlan {
+    /// The config to plan with; needed with --data-dir. [default: what the server runs with]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StorePlace,
+    /// Print JSON, as `/api/v1/admin/storage/plan` answers it.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

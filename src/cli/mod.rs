@@ -3,8 +3,8 @@
 //! 1. [`arguments`] is what may be written, with its help.
 //! 2. [`run()`] calls [`up`], [`config`], [`token`], [`query`], [`storage`], [`sonar`], [`delete`], [`backup`],
 //!    [`restore`] or [`mailbox`] and turns what goes wrong into a text and an exit code.
-//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store, [`plain`] what strangers
-//!    wrote.
+//! 3. [`client`] asks a running server for those that can; [`storage_table`] prints its report on the store,
+//!    [`storage_plan`] what a config would let go, [`plain`] what strangers wrote.
 
 mod arguments;
 mod backup;
@@ -18,6 +18,7 @@ mod query;
 mod restore;
 mod sonar;
 mod storage;
+mod storage_plan;
 mod storage_table;
 mod token;
 mod up;

@@ -1,11 +1,11 @@
-//! `observatory storage` and `observatory storage compact`: of a running server, or of a data directory without one.
+//! `observatory storage`, `observatory storage compact` and `observatory storage plan`: of a running server, or of a data directory without one.
 
 use super::{
     arguments::{ConfiguredPlace, Storage, StorageCommand},
     client::{Client, read},
     config::refused_failure,
     dispatch::Failure,
-    storage_table,
+    storage_plan, storage_table,
 };
 use crate::{
     app::Offline,
@@ -31,6 +31,7 @@ pub fn storage(arguments: Storage) -> Result<(), Failure> {
             Some(data) => compact_offline(data, &place),
             None => compact_server(&Client::of(&place.store.server)?),
         },
+        Some(StorageCommand::Plan(arguments)) => storage_plan::plan(&arguments),
         None => {
             let report = report(&arguments.place, arguments.top)?;
             if arguments.json {

@@ -28,6 +28,12 @@ fn summary(out: &mut String, report: &StorageReport) -> std::fmt::Result {
     writeln!(out, "data        {}", report.directory)?;
     writeln!(out, "blocks      {count}, {}, {samples} samples, {each:.2} bytes each", format_bytes(bytes))?;
     tiers(out, report)?;
+    if report.kept.files > 0 {
+        let kept = &report.kept;
+        let from = kept.oldest_ms.map_or_else(String::new, |oldest_ms| format!(", from {}", moment(oldest_ms)));
+        let (files, bytes, samples) = (kept.files, format_bytes(kept.bytes), kept.samples);
+        writeln!(out, "kept longer {files} files, {bytes}, {samples} samples{from}, by `storage.policies`")?;
+    }
     let head = &report.head;
     let held: u64 = head.windows.iter().map(|window| window.bytes).sum();
     let (windows, series) = (head.windows.len(), head.series);

@@ -141,7 +141,7 @@ features: [promql-experimental-function]
         line 2: data: expected a text, got a list
         line 4: storage.retention: expected a duration such as 15s or 1h30m, got `forever`
         line 5: storage.series_max: expected a whole number, got `many`
-        line 6: storage.colour: unknown key; known here: `retention`, `tiers`, `max_bytes`, `max_disk_percent`, `series_max`, `memory_max`, `tsdb`, `exemplars`
+        line 6: storage.colour: unknown key; known here: `retention`, `tiers`, `policies`, `max_bytes`, `max_disk_percent`, `series_max`, `memory_max`, `tsdb`, `exemplars`
         line 10: auth.tokens[0].sha256: expected 64 hexadecimal digits; `observatory token new` prints a token and its line
         line 11: auth.tokens[0].scopes[0]: `fly` is no scope; known: push, read, admin
         line 12: auth.tokens[1].name: `ci` is the name of two tokens

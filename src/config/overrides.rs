@@ -57,6 +57,7 @@ pub fn restart_keys(running: &Config, read: &Config) -> Vec<&'static str> {
         ("web.route_prefix", running.web.prefix() != read.web.prefix()),
         ("storage.retention", running.retention_ms != read.retention_ms),
         ("storage.tiers", running.tiers != read.tiers),
+        ("storage.policies", running.policies != read.policies),
         ("storage.max_bytes", running.bytes_max != read.bytes_max),
         ("storage.max_disk_percent", running.disk_percent_max != read.disk_percent_max),
         ("storage.memory_max", running.memory_bytes_max != read.memory_bytes_max),

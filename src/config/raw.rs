@@ -21,6 +21,7 @@ pub struct RawConfig {
     pub data: Option<Located<String>>,
     pub retention_ms: Option<Located<i64>>,
     pub tiers: Option<Located<Vec<Located<RawTier>>>>,
+    pub policies: Vec<Located<RawPolicy>>,
     pub bytes_max: Option<Located<u64>>,
     pub disk_percent_max: Option<Located<f64>>,
     pub series_max: Option<Located<u64>>,
@@ -58,6 +59,14 @@ pub struct RawToken {
 pub struct RawTier {
     pub resolution_ms: Option<Located<i64>>,
     pub retention_ms: Option<Located<i64>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawPolicy {
+    pub selector: Option<Located<String>>,
+    pub retention_ms: Option<Located<i64>>,
+    /// Resolutions; empty for `none`.
+    pub tiers: Option<Located<Vec<Located<i64>>>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -135,6 +144,7 @@ impl RawConfig {
             data: text(Some(tree), "data"),
             retention_ms: duration(storage, "retention").or_else(|| duration(retention, "time")),
             tiers: storage.and_then(|storage| storage.get("tiers")).map(tiers),
+            policies: storage.and_then(|storage| storage.get("policies")).map(policies).unwrap_or_default(),
             bytes_max: found(storage, "max_bytes", parse_size).or_else(|| found(retention, "size", parse_size)),
             disk_percent_max: number(storage, "max_disk_percent").or_else(|| number(retention, "percentage")),
             series_max: whole(storage, "series_max"),
@@ -205,6 +215,21 @@ fn tiers(node: &Node) -> Located<Vec<Located<RawTier>>> {
         Located { value: RawTier { resolution_ms, retention_ms }, line: node.line }
     };
     Located { value: node.elements().iter().map(tier).collect(), line: node.line }
+}
+
+fn policies(node: &Node) -> Vec<Located<RawPolicy>> {
+    let resolution = |node: &Node| Some(Located { value: parse_duration_ms(node.scalar()?).ok()?, line: node.line });
+    let resolutions =
+        |node: &Node| Located { value: node.elements().iter().filter_map(resolution).collect(), line: node.line };
+    let policy = |node: &Node| {
+        let value = RawPolicy {
+            selector: text(Some(node), "match"),
+            retention_ms: duration(Some(node), "raw"),
+            tiers: node.get("tiers").map(resolutions),
+        };
+        Located { value, line: node.line }
+    };
+    node.elements().iter().map(policy).collect()
 }
 
 impl RawMailbox {

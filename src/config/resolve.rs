@@ -3,6 +3,7 @@
 use super::{
     backup::{self, Backup},
     mailbox::{self, MailboxConfig},
+    policies::{self, Policy},
     problem::Problems,
     raw::{Located, RawConfig, RawLimits, RawToken},
     scrape::{self, ScrapeJobs},
@@ -49,6 +50,8 @@ pub struct Config {
     pub retention_ms: i64,
     /// From finest to coarsest; none where samples are all that is kept.
     pub tiers: Vec<Tier>,
+    /// The first that a series passes counts.
+    pub policies: Vec<Policy>,
     /// Exemplars kept in memory; 0 keeps none.
     pub exemplars_max: u64,
     /// What blocks and log may take together; 0 for no limit.
@@ -173,6 +176,12 @@ impl Feature {
 }
 
 impl Config {
+    /// For how long samples of what SonarQube says are kept, in milliseconds.
+    pub fn sonar_kept_ms(&self) -> i64 {
+        let metrics = self.sonar.as_ref().map_or(&[][..], |sonar| &sonar.metrics);
+        policies::sonar_kept_ms(&self.policies, self.retention_ms, metrics)
+    }
+
     /// The config of an empty file.
     pub fn empty() -> Config {
         resolve(RawConfig::default(), Path::new(""), &mut Problems::default())
@@ -199,17 +208,21 @@ pub fn resolve(raw: RawConfig, base: &Path, problems: &mut Problems) -> Config {
     let scrape = scrape::resolve(&raw, base, problems);
     let external_labels = scrape::external_labels(&raw, problems);
     let retention_ms = resolve_retention(raw.retention_ms, problems);
+    let tiers = tiers::resolve(raw.tiers, retention_ms, problems);
+    let policies = policies::resolve(raw.policies, retention_ms, &tiers, problems);
+    let sonar_kept_ms = |metrics: &[String]| policies::sonar_kept_ms(&policies, retention_ms, metrics);
     Config {
         scrape,
         external_labels,
-        sonar: sonar::resolve(raw.sonar, base, retention_ms, problems),
+        sonar: sonar::resolve(raw.sonar, base, sonar_kept_ms, problems),
         backup: backup::resolve(raw.backup, base, problems),
         mailbox: mailbox::resolve(raw.mailbox, base, problems),
         web: web::resolve(raw.external_url, raw.route_prefix, problems),
         listen: resolve_listen(raw.listen, problems),
         data: raw.data.map_or_else(|| PathBuf::from(DATA_DEFAULT), |data| base.join(data.value)),
         retention_ms,
-        tiers: tiers::resolve(raw.tiers, retention_ms, problems),
+        policies,
+        tiers,
         exemplars_max: raw.exemplars_max.map_or(EXEMPLARS_MAX_DEFAULT, |found| found.value),
         bytes_max: raw.bytes_max.map_or(0, |found| found.value),
         disk_percent_max: resolve_disk_percent(raw.disk_percent_max, problems),

@@ -132,6 +132,7 @@ const PROMETHEUS: &[Key] = &[
 const STORAGE: &[Key] = &[
     key("retention", Duration),
     key("tiers", ListOrNone(&Map(&[TIER]))),
+    key("policies", List(&Map(&[POLICY]))),
     key("max_bytes", Size),
     key("max_disk_percent", Whole),
     key("series_max", Whole),
@@ -141,6 +142,8 @@ const STORAGE: &[Key] = &[
 ];
 
 const TIER: &[Key] = &[key("resolution", Duration), key("retention", Duration)];
+
+const POLICY: &[Key] = &[key("match", Text), key("raw", Duration), key("tiers", ListOrNone(&Duration))];
 
 const TSDB: &[Key] = &[
     inactive("out_of_order_time_window", Duration, "samples of any age within `storage.retention` are taken"),

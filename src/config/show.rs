@@ -2,6 +2,7 @@
 
 use super::{
     mailbox::MailboxConfig,
+    policies::Policy,
     resolve::{Config, Limits, Token},
     tiers::Tier,
 };
@@ -30,6 +31,7 @@ impl Config {
         writeln!(out, "storage:")?;
         writeln!(out, "  retention: {}", format_duration_ms(self.retention_ms))?;
         write_tiers(out, &self.tiers)?;
+        write_policies(out, &self.policies)?;
         writeln!(out, "  max_bytes: {}", self.bytes_max)?;
         writeln!(out, "  max_disk_percent: {}", self.disk_percent_max)?;
         if let Some(series) = self.series_max {
@@ -111,6 +113,22 @@ fn write_limits(out: &mut String, limits: &Limits) -> std::fmt::Result {
     writeln!(out, "  failed_logins_per_minute_max: {}", limits.failed_logins_per_minute_max)?;
     writeln!(out, "  series_per_job: {}", limits.series_per_job_max)?;
     writeln!(out, "  series_per_token: {}", limits.series_per_token_max)
+}
+
+fn write_policies(out: &mut String, policies: &[Policy]) -> std::fmt::Result {
+    if policies.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  policies:")?;
+    for policy in policies {
+        writeln!(out, "    - match: {}", quoted(&policy.selector))?;
+        writeln!(out, "      raw: {}", format_duration_ms(policy.retention_ms))?;
+        if let Some(tiers) = &policy.tiers {
+            let tiers: Vec<String> = tiers.iter().map(|resolution_ms| format_duration_ms(*resolution_ms)).collect();
+            writeln!(out, "      tiers: [{}]", tiers.join(", "))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_mailbox(out: &mut String, mailbox: &MailboxConfig) -> std::fmt::Result {

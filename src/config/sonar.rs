@@ -27,11 +27,11 @@ const CALLS_PER_HOUR_BOUNDS: (u64, u64) = (20, 1_000_000);
 /// A page of history has a column for each.
 const METRICS_MAX: usize = 200;
 
-/// `None` where none is asked for.
+/// `None` where none is asked for. `kept_ms` says for how long samples of some metrics are kept, given their keys.
 pub fn resolve(
     raw: Option<Located<RawSonar>>,
     base: &Path,
-    retention_ms: i64,
+    kept_ms: impl Fn(&[String]) -> i64,
     problems: &mut Problems,
 ) -> Option<Config> {
     let Located { value: raw, line } = raw?;
@@ -43,13 +43,14 @@ pub fn resolve(
         let hint = "add `organization:`, or name some `projects: [..]`";
         problems.error_with_hint("sonar", line, "says neither which organization nor which projects", hint);
     }
+    let metrics = metrics(raw.metrics, problems);
     Some(Config {
         organization,
         projects,
         branches: branches(raw.branches, problems),
-        metrics: metrics(raw.metrics, problems),
         interval_ms: interval(raw.interval_ms, problems),
-        history_ms: history(raw.history, retention_ms, problems),
+        history_ms: history(raw.history, kept_ms(&metrics), problems),
+        metrics,
         calls_per_hour: calls_per_hour(raw.calls_per_hour, problems),
         token_file: secret_file(raw.token_file, "sonar.token_file", 1, base, problems),
         webhook_secret_file: secret_file(
@@ -155,7 +156,7 @@ fn interval(raw: Option<Located<i64>>, problems: &mut Problems) -> i64 {
 }
 
 /// What the store does not keep need not be read: said, and left out.
-fn history(raw: Option<Located<String>>, retention_ms: i64, problems: &mut Problems) -> i64 {
+fn history(raw: Option<Located<String>>, kept_ms: i64, problems: &mut Problems) -> i64 {
     let Some(found) = raw else { return HISTORY_MS_DEFAULT };
     let history_ms = match found.value.as_str() {
         "all" => HISTORY_MS_ALL,
@@ -168,9 +169,12 @@ fn history(raw: Option<Located<String>>, retention_ms: i64, problems: &mut Probl
             }
         },
     };
-    if history_ms > retention_ms {
-        let kept = format_duration_ms(retention_ms);
-        let message = format!("only the last {kept} are read, for the store keeps no more; raise `storage.retention`");
+    if history_ms > kept_ms {
+        let kept = format_duration_ms(kept_ms);
+        let message = format!(
+            "only the last {kept} are read, for the store keeps no more; raise `storage.retention`, or keep them longer: \
+             `storage.policies: [{{match: '{{__name__=~\"sonar_.*\"}}', raw: 730d}}]`"
+        );
         problems.warn("sonar.history", found.line, message);
     }
     history_ms

@@ -2,11 +2,11 @@
 //! compared with, and what tests of other rooms run on.
 
 use super::{
-    Appendable, Compacted, Conflict, DeletePlan, Deletion, Hints, LabelCount, Outcome, Queryable, Refusal,
+    Appendable, Compacted, Conflict, DeletePlan, Deletion, Hints, KeepPlan, LabelCount, Outcome, Queryable, Refusal,
     RefusalReason, RunChange, SeriesId, SeriesSet, StateStore, StorageReport, StoreError, StoreStatus, Ticket, Tree,
     Upkeep, WriteBatch,
     backup::{Snapshot, SnapshotSource},
-    tsdb::block::Progress,
+    tsdb::{Keeping, block::Progress},
 };
 use crate::{
     model::{Histogram, HistogramSample, Labels, METRIC_NAME, Matcher, STALE_NAN, Samples, TimeRange, Timestamp},
@@ -295,6 +295,11 @@ impl Upkeep for Memory {
             labels: found.iter().take(limit).map(|(labels, _)| labels.to_string()).collect(),
             ..DeletePlan::default()
         })
+    }
+
+    fn plan_keeping(&self, _rules: Option<&Keeping>, _cancel: &Cancel) -> Result<KeepPlan, StoreError> {
+        // It lets nothing go.
+        Ok(KeepPlan::default())
     }
 
     fn clean(&self, _progress: &Arc<Progress>) -> Result<Compacted, StoreError> {

@@ -27,7 +27,7 @@ pub use append::{
 };
 pub use error::StoreError;
 pub use query::{Fidelity, Hints, LabelCount, Origin, Queryable, SeriesSet, StateStore, StoreStatus, TierUse};
-pub use upkeep::{Compacted, DeletePlan, Deletion, StorageReport, Upkeep};
+pub use upkeep::{Compacted, DeletePlan, Deletion, KeepPlan, RulePlan, StorageReport, Upkeep};
 
 /// All of a store, for those who need more than one side of it.
 pub trait Store: Appendable + Queryable + StateStore {}

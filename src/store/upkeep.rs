@@ -1,6 +1,9 @@
 //! The operator's side: what is stored where, what goes next, what is damaged, and merging on demand.
 
-use super::{LabelCount, StoreError, tsdb::block::Progress};
+use super::{
+    LabelCount, StoreError,
+    tsdb::{Keeping, block::Progress},
+};
 use crate::{
     model::{Labels, Matcher, TimeRange, Timestamp},
     stdx::cancel::Cancel,
@@ -24,6 +27,9 @@ pub trait Upkeep: Send + Sync {
 
     /// What [`Upkeep::delete`] would take, with the labels of at most `limit` series. Changes nothing.
     fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError>;
+
+    /// What rules of keeping, or those in force, would let go and keep of what is there. Changes nothing.
+    fn plan_keeping(&self, rules: Option<&Keeping>, cancel: &Cancel) -> Result<KeepPlan, StoreError>;
 
     /// Writes every block again of which something was deleted, and waits for it. `progress` as of [`Upkeep::compact`].
     fn clean(&self, progress: &Arc<Progress>) -> Result<Compacted, StoreError>;
@@ -89,6 +95,48 @@ pub struct DeletePlan {
     pub labels: Vec<String>,
 }
 
+/// What rules of keeping would do. The field names are part of the API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeepPlan {
+    /// The policies in their order, and at the end what passes none.
+    pub rules: Vec<RulePlan>,
+    /// Ages count back from here: now, or the newest sample where that is older.
+    pub reference_ms: Timestamp,
+    /// Of all rules together.
+    pub series: u64,
+    pub bytes: u64,
+    pub going_series: u64,
+    pub going_bytes: u64,
+    /// Of `bytes`, those in tiers that the rules do not have: these files are not served, and not removed either.
+    pub left_alone_bytes: u64,
+}
+
+/// One policy, or the rest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RulePlan {
+    /// `None` for the rest.
+    #[serde(rename = "match")]
+    pub selector: Option<String>,
+    /// For how long samples are kept.
+    pub raw_ms: i64,
+    /// Resolutions of the tiers that keep buckets.
+    pub tiers_ms: Vec<i64>,
+    /// That are kept by this rule, on disk and in memory.
+    pub series: u64,
+    /// That pass the selector, those that an earlier policy takes included.
+    pub passing_series: u64,
+    /// The number of the first policy, from 0, that takes what passes this one, where nothing is left for it.
+    pub shadowed_by: Option<u64>,
+    /// About what is on disk of them, blocks and buckets, with a share of the indexes.
+    pub bytes: u64,
+    /// Series of which nothing stays, ...
+    pub going_series: u64,
+    /// ... and what goes of all of them, because its time is over. On disk it goes with the next merges.
+    pub going_bytes: u64,
+    /// When the oldest goes of what stays; `None` where nothing is on disk.
+    pub next_ms: Option<Timestamp>,
+}
+
 /// What [`Upkeep::compact`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -110,6 +158,9 @@ pub struct StorageReport {
     /// From finest to coarsest; none where samples are all that is kept.
     #[serde(default)]
     pub tiers: Vec<TierReport>,
+    /// Samples that policies keep longer than those that were beside them.
+    #[serde(default)]
+    pub kept: KeptReport,
     pub head: HeadReport,
     pub log: LogReport,
     pub disk: DiskReport,
@@ -151,6 +202,16 @@ pub struct TierReport {
     pub newest_ms: Option<Timestamp>,
     /// Where the oldest stretch begins that it still lacks, or lacks something of; `None` where it has all.
     pub lacks_from_ms: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptReport {
+    pub files: u64,
+    pub bytes: u64,
+    pub samples: u64,
+    /// `None` where there are no files.
+    pub oldest_ms: Option<Timestamp>,
+    pub newest_ms: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

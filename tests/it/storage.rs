@@ -370,3 +370,77 @@ fn the_command_says_what_would_go_and_deletes_it() {
     let server = server.start_again();
     assert_eq!(count(&server, "stored"), Some(1620.0));
 }
+
+/// Samples of three hours, now and two days ago, of series of three environments.
+fn fill_environments(server: &TestServer) {
+    let series = |environment: &str, ago_ms: i64| {
+        let begin = now_ms() - ago_ms;
+        let samples: Vec<(i64, f64)> = (0..180).map(|n| (begin + n * 60_000, n as f64)).collect();
+        Series::new("policed", &[("env", environment)], &samples)
+    };
+    for ago_ms in [48 * 3_600_000, 3 * 3_600_000] {
+        let answer = server.write(&wire::write_request(&["dev", "prod", "long"].map(|name| series(name, ago_ms))));
+        assert_eq!(answer.status, 204, "{answer}");
+    }
+}
+
+#[test]
+fn policies_are_planned_and_then_keep_each_series_for_its_own_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let start = |config: &str| {
+        TestServer::with(Options { data: Some(data.clone()), config: Some(config.to_owned()), ..Options::default() })
+    };
+    let before = "storage: {retention: 10d, tiers: none}\n";
+    let after = "storage:\n  retention: 1d\n  tiers: none\n  policies:\n    - {match: '{env=\"dev\"}', raw: 12h, tiers: none}\n    \
+                 - {match: '{env=\"long\"}', raw: 30d}\n    - {match: 'policed{env=\"long\"}', raw: 40d}\n    - {match: '{env=\"typo\"}', \
+                 raw: 40d}\n";
+    let new = directory.path().join("new.yml");
+    std::fs::write(&new, after).unwrap();
+    let new = new.to_str().unwrap();
+
+    let mut server = start(before);
+    fill_environments(&server);
+    assert_eq!(cli(&["storage", "compact", "--url", server.url()]).0, Some(0));
+    let (code, text) = cli(&["storage", "plan", "--config", new, "--url", server.url(), "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let of_server: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let rows = of_server["rules"].as_array().unwrap();
+    let figures = |name: &str| rows.iter().map(|row| row[name].as_u64().unwrap_or(99)).collect::<Vec<_>>();
+    assert_eq!(figures("series")[..4], [1, 1, 0, 0], "{of_server}");
+    assert_eq!((figures("passing_series")[2], figures("shadowed_by")[2]), (1, 1), "{of_server}");
+    let going = figures("going_bytes");
+    assert!(going[0] > 0 && going[1] == 0 && going[4] > 0, "{of_server}");
+    let (_, text) = cli(&["storage", "plan", "--config", new, "--url", server.url()]);
+    for expected in ["{env=\"dev\"}", "the rest", "matches no series", "is never reached"] {
+        assert!(text.contains(expected), "`{expected}` is missing in\n{text}");
+    }
+    let (_, text) = cli(&["storage", "plan", "--url", server.url(), "--json"]);
+    let in_force: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(in_force["going_bytes"], 0, "nothing changes: {in_force}");
+    assert!(server.terminate().0.success());
+    let (code, text) = cli(&["storage", "plan", "--data-dir", data.to_str().unwrap()]);
+    assert!(code != Some(0) && text.contains("--config"), "{text}");
+    let (code, text) = cli(&["storage", "plan", "--config", new, "--data-dir", data.to_str().unwrap(), "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let offline: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(offline["rules"][1]["series"], 1, "{offline}");
+
+    let mut server = start(after);
+    let (code, text) = cli(&["storage", "compact", "--url", server.url()]);
+    assert_eq!(code, Some(0), "{text}");
+    let old =
+        |environment: &str| server.value(&format!("count_over_time(policed{{env=\"{environment}\"}}[1d] offset 30h)"));
+    assert_eq!([old("dev"), old("prod"), old("long")], [None, None, Some(180.0)]);
+    for environment in ["dev", "prod", "long"] {
+        let count = server.value(&format!("count_over_time(policed{{env=\"{environment}\"}}[6h])"));
+        assert_eq!(count, Some(180.0), "{environment}");
+    }
+    let (_, text) = cli(&["storage", "--url", server.url()]);
+    assert!(text.contains("kept longer 1 files") || text.contains("kept longer 2 files"), "{text}");
+    let kept = server.get("/api/v1/status/storage").data()["kept"]["samples"].clone();
+    assert_eq!(kept, 180);
+    server.kill();
+    let server = server.start_again();
+    assert_eq!(server.value("count_over_time(policed{env=\"long\"}[3d])"), Some(360.0));
+}

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod jobs;
 pub mod mailbox;
 pub mod metadata;
+pub mod plan;
 pub mod query;
 pub mod rules;
 pub mod series;

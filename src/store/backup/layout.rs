@@ -70,7 +70,9 @@ impl Layout {
     /// Where the file of a part goes, in a directory that is there.
     fn place_of(&mut self, name: &str) -> Result<PathBuf, BackupError> {
         let file = file_of(name)?;
-        if let Some(directory) = file.parent().filter(|_| name.starts_with(part_name::TIERS)) {
+        if let Some(directory) =
+            file.parent().filter(|_| [part_name::TIERS, part_name::KEPT].iter().any(|place| name.starts_with(place)))
+        {
             std::fs::create_dir_all(self.directory.join(directory)).map_err(failed(name))?;
             self.tiers.extend(directory.ancestors().filter(|place| *place != Path::new("")).map(Path::to_owned));
         }
@@ -127,7 +129,7 @@ fn failed(part: &str) -> impl FnOnce(io::Error) -> BackupError {
 
 /// Where a part goes, below the directory. Only our own names: a file of a stranger must not write elsewhere.
 fn file_of(name: &str) -> Result<PathBuf, BackupError> {
-    use part_name::{BLOCKS, CONFIG, LOG, REPLACED, TIERS};
+    use part_name::{BLOCKS, CONFIG, KEPT, LOG, REPLACED, TIERS};
     if name == CONFIG {
         return Ok(PathBuf::from(CONFIG_FILE));
     }
@@ -138,7 +140,7 @@ fn file_of(name: &str) -> Result<PathBuf, BackupError> {
     };
     let known = REPLACED.contains(&name)
         || name.strip_prefix(LOG).is_some_and(|file| is_name(file, ".log"))
-        || name.strip_prefix(BLOCKS).is_some_and(|file| is_name(file, ".block"))
+        || [BLOCKS, KEPT].iter().filter_map(|place| name.strip_prefix(place)).any(|file| is_name(file, ".block"))
         || name.strip_prefix(TIERS).and_then(|rest| rest.split_once('/')).is_some_and(|(resolution, file)| {
             !resolution.is_empty() && resolution.bytes().all(|b| b.is_ascii_digit()) && is_name(file, ".block")
         });

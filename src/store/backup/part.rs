@@ -19,6 +19,8 @@ pub mod part_name {
     pub const BLOCKS: &str = "blocks/";
     /// Followed by the resolution in milliseconds, a slash and the name of a file.
     pub const TIERS: &str = "tiers/";
+    /// Blocks of series that are kept longer.
+    pub const KEPT: &str = "kept/";
 }
 
 /// Bytes that stay what they are for as long as this lives.

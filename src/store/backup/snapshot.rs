@@ -38,7 +38,8 @@ pub fn snapshot_directory(store: &dyn SnapshotSource, skip_head: bool) -> Result
 }
 
 fn is_without_head(name: &str) -> bool {
-    name == part_name::STATE || [part_name::BLOCKS, part_name::TIERS].iter().any(|place| name.starts_with(place))
+    name == part_name::STATE
+        || [part_name::BLOCKS, part_name::TIERS, part_name::KEPT].iter().any(|place| name.starts_with(place))
 }
 
 /// Removes what a process that was killed left of a snapshot; called before any is made.

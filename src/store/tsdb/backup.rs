@@ -56,15 +56,16 @@ impl Shared {
             source: Box::new(LogFile { file: file.file, _hold: hold.clone() }),
         }));
         // Last, as they are the most and hold nobody up.
-        let (blocks, tiers) = {
+        let (blocks, tiers, kept) = {
             let places = self.places.read();
-            (places.files.clone(), places.tiers.clone())
+            (places.files.clone(), places.tiers.clone(), places.kept.clone())
         };
         parts.extend(blocks.into_iter().map(|block| self.block_part(part_name::BLOCKS, block)));
         for (files, tier) in tiers.into_iter().zip(&self.options.tiers) {
             let place = format!("{}{}/", part_name::TIERS, tier.resolution_ms);
             parts.extend(files.into_iter().map(|file| self.block_part(&place, file)));
         }
+        parts.extend(kept.into_iter().map(|block| self.block_part(part_name::KEPT, block)));
         Ok(Snapshot { position: end.0, taken_ms: self.now_ms(), parts })
     }
 

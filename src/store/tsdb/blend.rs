@@ -49,6 +49,10 @@ pub enum Role {
     Free,
     /// Samples of the stretch with this number.
     Samples(u32),
+    /// Samples of it that its buckets are built of: read only of series that have no buckets, or whose samples are kept.
+    InBuckets(u32),
+    /// Samples of it that are kept longer than others. Of a series that has such, samples are read and no buckets.
+    Kept(u32),
     /// Buckets of the stretch and of its candidate with these numbers.
     Buckets(u32, u32),
 }
@@ -58,7 +62,7 @@ impl Role {
     fn choice(self) -> Option<u32> {
         match self {
             Role::Free => None,
-            Role::Samples(own) | Role::Buckets(own, _) => Some(own),
+            Role::Samples(own) | Role::InBuckets(own) | Role::Kept(own) | Role::Buckets(own, _) => Some(own),
         }
     }
 }
@@ -224,14 +228,18 @@ impl<'a, S: Sources> Blend<'a, S> {
     /// Reads the parts of a series that belong to `choice`, each with its number.
     fn read_choice(&mut self, choice: &Choice, parts: &[(u32, S::Source)]) {
         let sources = self.sources;
-        let raw = || {
-            let is_raw = |(_, part): &&(u32, S::Source)| matches!(sources.role(*part), Role::Samples(_));
-            parts.iter().filter(is_raw).map(|(_, part)| *part)
+        let of = |is_meant: fn(Role) -> bool| {
+            let all = parts.iter().map(|(_, part)| *part);
+            all.filter(move |part| is_meant(sources.role(*part)))
         };
-        let Some((candidate, buckets)) = self.candidate(choice, parts) else {
-            raw().for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
+        let is_kept = of(|role| matches!(role, Role::Kept(_))).next().is_some();
+        let Some((candidate, buckets)) = self.candidate(choice, parts).filter(|_| !is_kept) else {
+            // Samples are all that is read, also those that buckets of others were built of.
+            let samples = of(|role| !matches!(role, Role::Buckets(..)));
+            samples.for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
             return;
         };
+        let raw = || of(|role| matches!(role, Role::Samples(_)));
         let mut piece = Samples::default();
         let mut worst = Fidelity::Exact;
         let Candidate { resolution_ms, reading, .. } = candidate;

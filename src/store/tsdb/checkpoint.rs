@@ -20,7 +20,11 @@ use crate::{
 };
 use std::path::Path;
 
-const MAGIC: [u8; 8] = *b"OBSCKPT\x01";
+const MAGIC: [u8; 7] = *b"OBSCKPT";
+/// Without blocks that are kept longer, ...
+const VERSION: u8 = 1;
+/// ... and with them: a program that knows nothing of these must not open the directory.
+pub(super) const VERSION_KEPT: u8 = 2;
 /// Both begin alike.
 pub(super) const NAMES: [&str; 2] = ["checkpoint", "checkpoint.copy"];
 
@@ -38,6 +42,8 @@ pub struct Checkpoint {
     /// Where the last record ended that was on disk: so that an end of the log that is gone is missed. 0 where it is not
     /// known.
     pub synced_through: Position,
+    /// There are, or may soon be, blocks that are kept longer.
+    pub has_kept: bool,
 }
 
 impl Checkpoint {
@@ -48,6 +54,7 @@ impl Checkpoint {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
+        out.push(if self.has_kept { VERSION_KEPT } else { VERSION });
         out.extend_from_slice(&self.runs_through.0.to_le_bytes());
         out.extend_from_slice(&self.kept_from.0.to_le_bytes());
         push_varint(&mut out, self.series.len() as u64);
@@ -76,6 +83,10 @@ impl Checkpoint {
             return None;
         }
         let mut input = body.strip_prefix(&MAGIC)?;
+        let [version] = take_array(&mut input)?;
+        if ![VERSION, VERSION_KEPT].contains(&version) {
+            return None;
+        }
         let runs_through = Position(u64::from_le_bytes(take_array(&mut input)?));
         let kept_from = Position(u64::from_le_bytes(take_array(&mut input)?));
         let series = (0..take_varint(&mut input)?).map(|_| take_series(&mut input)).collect::<Option<_>>()?;
@@ -87,7 +98,8 @@ impl Checkpoint {
             .collect::<Option<_>>()?;
         // Older programs did not write it, and do not read it.
         let synced_through = Position(take_array(&mut input).map_or(0, u64::from_le_bytes));
-        Some(Checkpoint { runs_through, kept_from, series, runs, sealed, synced_through })
+        let has_kept = version == VERSION_KEPT;
+        Some(Checkpoint { runs_through, kept_from, series, runs, sealed, synced_through, has_kept })
     }
 
     /// Replaces both copies, one after the other, so that one is whole at any moment.

@@ -7,6 +7,7 @@
 use super::{
     block::{Block, Cuts, MergeTarget, Progress, merge_blocks},
     engine::{Shared, Tsdb},
+    keeping::Keep,
     options::WINDOW_MS,
     ticker::Ticker,
     tiering::Build,
@@ -96,6 +97,7 @@ impl Task {
 enum Work {
     Merge(Task),
     Build(Build),
+    Keep(Keep),
 }
 
 impl Work {
@@ -104,6 +106,7 @@ impl Work {
         match self {
             Work::Merge(task) => task.bytes(),
             Work::Build(build) => build.bytes(),
+            Work::Keep(keep) => keep.bytes(),
         }
     }
 }
@@ -113,6 +116,7 @@ impl Work {
 struct Failed {
     merges: Vec<MergeTarget>,
     builds: Vec<MergeTarget>,
+    keeps: Vec<MergeTarget>,
 }
 
 impl Failed {
@@ -120,6 +124,7 @@ impl Failed {
         match work {
             Work::Merge(task) => self.merges.push(task.target),
             Work::Build(build) => self.builds.push(build.target),
+            Work::Keep(keep) => self.keeps.push(keep.target),
         }
     }
 }
@@ -136,6 +141,7 @@ impl Tsdb {
         let bytes = || shared.places.read().files.iter().map(|block| block.file_bytes()).sum();
         let mut done = Compacted { bytes_before: bytes(), ..Compacted::default() };
         let mut tasks = shared.all_tasks();
+        tasks.extend(shared.trimming(true));
         while let Some(task) = tasks.pop()
             && !progress.cancelled.load(Ordering::Relaxed)
         {
@@ -147,6 +153,14 @@ impl Tsdb {
         {
             shared.check_room(build.bytes())?;
             done.tiers += u64::from(shared.build(&build, progress)?);
+        }
+        // Behind tiers, which let more of what is over go.
+        while let Some(keep) = shared.due_keep(&[], true, |_, _| false) {
+            shared.check_room(keep.bytes())?;
+            if !shared.keep(&keep, progress)? {
+                break;
+            }
+            done.merges += 1;
         }
         let cleaned = shared.clean(progress)?;
         (done.merges, done.tiers) = (done.merges + cleaned.merges, done.tiers + cleaned.tiers);
@@ -212,7 +226,11 @@ impl Shared {
     fn due_work(&self, failed: &Failed) -> Option<Work> {
         // Merges first: what is built of few large blocks is built once.
         let merge = self.due_task(&failed.merges).map(Work::Merge);
-        let build = merge.or_else(|| self.due_build(&failed.builds, false).map(Work::Build));
+        let keep = merge.or_else(|| {
+            let keep = self.due_keep(&failed.keeps, false, |block, cuts| self.is_worth_cleaning(block, cuts));
+            keep.map(Work::Keep)
+        });
+        let build = keep.or_else(|| self.due_build(&failed.builds, false).map(Work::Build));
         build.or_else(|| {
             let clean = self.cleaning_build(false, |block, cuts| self.is_worth_cleaning(block, cuts));
             clean.filter(|build| !failed.builds.contains(&build.target)).map(Work::Build)
@@ -223,6 +241,7 @@ impl Shared {
         match work {
             Work::Merge(task) => self.merge(task, progress),
             Work::Build(build) => self.build(build, progress),
+            Work::Keep(keep) => self.keep(keep, progress),
         }
     }
 
@@ -266,7 +285,10 @@ impl Shared {
             return Ok(true);
         }
         let vfs = &self.options.vfs;
-        let path = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, progress)?;
+        let reference = self.reference(&self.places.read(), self.now_ms());
+        let newest = task.blocks.iter().map(|block| block.footer.newest).max().unwrap_or(Timestamp::MIN);
+        let stays = self.stays(reference, newest);
+        let path = merge_blocks(&**vfs, &self.blocks_directory(), &task.blocks, task.target, &stays, progress)?;
         let Some(path) = path else { return Ok(false) };
         let block = Arc::new(Block::open(vfs, &path, &self.damaged, self.options.clock.elapsed_ms())?);
         // Here and not under the lock: it may take a while.
@@ -354,7 +376,32 @@ impl Shared {
         }
         let is_worth = |block: &Block, cuts: &Cuts| self.is_worth_cleaning(block, cuts);
         let cleaning = self.cleaning(is_worth).map(|(_, task)| task);
-        cleaning.filter(|task| !failed.contains(&task.target))
+        let cleaning = cleaning.filter(|task| !failed.contains(&task.target));
+        cleaning.or_else(|| self.trimming(false).into_iter().find(|task| !failed.contains(&task.target)))
+    }
+
+    /// Merges of blocks that have enough of series whose time is over; `at_once`: that have any.
+    fn trimming(&self, at_once: bool) -> Vec<Task> {
+        if self.keeping.policies.is_empty() || !self.options.drops_blocks {
+            return Vec::new();
+        }
+        self.learn_shares();
+        let (files, reference) = {
+            let places = self.places.read();
+            (places.files.clone(), self.reference(&places, self.now_ms()))
+        };
+        let Some(reference) = reference else { return Vec::new() };
+        let is_worth = |blocks: &[&Arc<Block>]| self.is_worth_merging_without(blocks, reference, at_once);
+        let mut tasks: Vec<Task> = Vec::new();
+        for block in files.iter().filter(|block| is_worth(&[block])) {
+            let is_taken = |task: &Task| task.blocks.iter().any(|other| Arc::ptr_eq(other, block));
+            if tasks.iter().any(is_taken) {
+                continue;
+            }
+            let task = self.task_with(block, &files);
+            tasks.extend(task.filter(|task| is_worth(&task.blocks.iter().collect::<Vec<_>>())));
+        }
+        tasks
     }
 
     /// Whether so much was deleted of a block that it is written again for that.

@@ -116,7 +116,7 @@ impl Shared {
         // so that what is appended later is never sealed through it.
         self.mark();
         let position = self.log.end();
-        let moment = Moment { now_ms: self.now_ms(), oldest: i64::MIN, position };
+        let moment = Moment { now_ms: self.now_ms(), oldest: i64::MIN, limits: None, position };
         let mut open_runs = self.head.open_runs();
         self.head.split_runs(&mut open_runs, &series, deletion.range, &moment);
         let mut places = self.places.write();
@@ -198,12 +198,15 @@ impl Shared {
         Ok(())
     }
 
-    /// Those of samples and of buckets, of tiers that the config does not have too: it may have them again.
+    /// Those of samples and of buckets, of tiers that the config does not have too: it may have them again. What is kept
+    /// longer has one only where something is.
     fn directories_of_blocks(&self) -> Vec<PathBuf> {
         let tiers = self.options.directory.join(TIERS);
         let names = self.options.vfs.list(&tiers).unwrap_or_default();
         let tiers = names.into_iter().map(|name| tiers.join(name));
-        tiers.chain([self.blocks_directory()]).collect()
+        let kept =
+            Some(self.kept_directory()).filter(|kept| self.options.vfs.list(kept).is_ok_and(|names| !names.is_empty()));
+        tiers.chain(kept).chain([self.blocks_directory()]).collect()
     }
 
     /// The least that a file of a block was sealed through that is not served, by its name; `None` where there is none.
@@ -244,6 +247,14 @@ impl Shared {
             self.check_room(build.bytes())?;
             done.tiers += u64::from(self.build(&build, progress)?);
             tried.extend(build.replaced().map(|file| file.path.clone()));
+        }
+        while let Some(keep) = self.due_keep(&[], true, |file, cuts| !cuts.is_empty() && !tried.contains(&file.path)) {
+            self.check_room(keep.bytes())?;
+            if !self.keep(&keep, progress)? {
+                break;
+            }
+            done.merges += 1;
+            tried.extend(keep.paths());
         }
         if self.places.read().tombstones.position_max().is_some_and(|position| self.log.begin() < position) {
             // The log's records of what was deleted go too.

@@ -4,10 +4,11 @@ use super::{
     block::{Block, Damaged},
     compact::{self, Compaction},
     exemplars::{self, Exemplars},
-    head::{FrozenWindow, Head, Moment},
+    head::{FrozenWindow, Head, IdMap, Moment},
     log::{Log, PAYLOAD_BYTES_MAX, Position, RecordWriter},
     maintain,
     options::Options,
+    policy::Keeping,
     record::{self, Layouts},
     retention::Disk,
     state::State,
@@ -39,6 +40,10 @@ pub struct Tsdb {
 
 pub(super) struct Shared {
     pub options: Options,
+    /// What is kept for how long, out of the options.
+    pub keeping: Keeping,
+    /// The checkpoint says that there is something that older programs would not serve.
+    pub is_marked: AtomicBool,
     pub head: Head,
     pub log: Log,
     pub encoder: Mutex<Encoder>,
@@ -96,6 +101,10 @@ pub(super) struct Places {
     pub tiers: Vec<Vec<Arc<Block>>>,
     /// By tier the windows in which nothing was found that belongs into it: there is no file to say so.
     pub barren: Vec<BTreeSet<(Timestamp, Position)>>,
+    /// Blocks of series that are kept longer than what was beside them.
+    pub kept: Vec<Arc<Block>>,
+    /// Windows of blocks that are there, in which nothing was found that is to be kept longer.
+    pub not_kept: BTreeSet<(Timestamp, Position)>,
     pub sealing: Vec<FrozenWindow>,
     /// In force for all files.
     pub tombstones: Tombstones,
@@ -104,13 +113,13 @@ pub(super) struct Places {
 impl Places {
     /// Blocks of samples and files of buckets.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Block>> {
-        self.files.iter().chain(self.tiers.iter().flatten())
+        self.files.iter().chain(self.tiers.iter().flatten()).chain(&self.kept)
     }
 
     /// Serves a block no more.
     pub fn remove(&mut self, block: &Arc<Block>) {
-        self.files.retain(|file| !Arc::ptr_eq(file, block));
-        self.tiers.iter_mut().for_each(|files| files.retain(|file| !Arc::ptr_eq(file, block)));
+        let all = self.tiers.iter_mut().chain([&mut self.files, &mut self.kept]);
+        all.for_each(|files| files.retain(|file| !Arc::ptr_eq(file, block)));
     }
 }
 
@@ -172,7 +181,27 @@ impl Shared {
 
     /// Samples before this are not taken: nothing of them would be kept.
     pub fn oldest_taken(&self, now_ms: i64) -> Timestamp {
-        now_ms.saturating_sub(self.options.longest_retention_ms())
+        now_ms.saturating_sub(self.keeping.taken_ms_min())
+    }
+
+    /// What the oldest sample may be of each series that has some before `oldest`; `None` where one limit is for all.
+    fn limits_of(&self, batch: &WriteBatch, oldest: Timestamp, now_ms: i64) -> Option<IdMap<Timestamp>> {
+        if self.keeping.policies.is_empty() {
+            return None;
+        }
+        let floats = batch.series.iter().copied().zip(batch.timestamps.iter().copied());
+        let histograms = batch.histograms.iter().map(|(id, at, _)| (*id, *at));
+        let mut old = floats.chain(histograms).filter(|(_, at)| *at < oldest).peekable();
+        old.peek()?;
+        let catalog = self.head.catalog.read();
+        let mut limits = IdMap::default();
+        for (id, _) in old {
+            limits.entry(id).or_insert_with(|| {
+                let policy = catalog.policy(id).and_then(|number| self.keeping.policies.get(number));
+                now_ms.saturating_sub(self.keeping.taken_ms(policy))
+            });
+        }
+        Some(limits)
     }
 
     /// Keeps the exemplars of a batch that follow the newest of their series; gives those.
@@ -311,7 +340,9 @@ impl Appendable for Tsdb {
         shared.disk.check()?;
         let _applied_and_encoded = shared.appends.read();
         let now_ms = shared.now_ms();
-        let moment = Moment { now_ms, oldest: shared.oldest_taken(now_ms), position: shared.log.end() };
+        let oldest = shared.oldest_taken(now_ms);
+        let limits = shared.limits_of(batch, oldest, now_ms);
+        let moment = Moment { now_ms, oldest, limits: limits.as_ref(), position: shared.log.end() };
         let mut refused = Vec::new();
         // Held until the record is encoded: what replays in one order must have happened in it.
         let mut open_runs = (!batch.runs.is_empty()).then(|| shared.head.open_runs());

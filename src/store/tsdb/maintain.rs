@@ -298,6 +298,11 @@ impl Shared {
         self.checkpoint_in_turn(self.log.end())
     }
 
+    /// Makes sure that a program which would not serve what is kept longer does not open the directory.
+    pub fn mark_version(&self) -> Result<(), StoreError> {
+        if self.is_marked.load(Ordering::Acquire) { Ok(()) } else { self.checkpoint() }
+    }
+
     /// The same for who holds the turn of upkeep. The file of exemplars will say that it has those before
     /// `exemplars_through`.
     pub fn checkpoint_in_turn(&self, exemplars_through: Position) -> Result<(), StoreError> {
@@ -321,10 +326,12 @@ impl Shared {
             self.places.read().all().flat_map(|block| block.windows().collect::<Vec<_>>()).collect();
         let sealed = sealed.into_iter().collect();
         let synced_through = self.log.synced_end();
-        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed, synced_through };
+        let has_kept = !self.keeping.policies.is_empty() || !self.places.read().kept.is_empty();
+        let checkpoint = Checkpoint { runs_through, kept_from: needed, series, runs, sealed, synced_through, has_kept };
         // Before the checkpoint: where there is one, there are exemplars beside it.
         self.exemplars.save(&*self.options.vfs, &self.options.directory, exemplars_through)?;
         checkpoint.save(&*self.options.vfs, &self.options.directory)?;
+        self.is_marked.store(has_kept, Ordering::Release);
         self.state.save(|| self.log.end())?;
         self.log.truncate_before(needed)
     }

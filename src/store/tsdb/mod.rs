@@ -8,9 +8,11 @@
 //!    disk is short.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
-//! 4. [`backup`] shows the store as it is at one position of the log, to be copied meanwhile.
-//! 5. [`delete`] writes a tombstone, which blocks cut out of what they give until a merge writes them without.
-//! 6. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
+//! 4. [`policy`] keeps series for another time than the rest: [`compact`] leaves out what is kept shorter, [`keeping`] writes
+//!    blocks of what is kept longer when the rest goes.
+//! 5. [`backup`] shows the store as it is at one position of the log, to be copied meanwhile.
+//! 6. [`delete`] writes a tombstone, which blocks cut out of what they give until a merge writes them without.
+//! 7. A start refuses what a [`version`] after this one wrote, loads the checkpoint, opens the files and replays the log over them ([`recover`]).
 //!
 //! Invariant: the log is the truth until a block, the checkpoint or `kv` holds the same durably; a record applied
 //! twice changes nothing.
@@ -26,9 +28,12 @@ mod delete;
 mod engine;
 mod exemplars;
 pub mod head;
+mod keeping;
 pub mod log;
 mod maintain;
 mod options;
+mod plan;
+mod policy;
 mod record;
 mod recover;
 mod replace;
@@ -53,6 +58,8 @@ mod tests_disk;
 #[cfg(test)]
 mod tests_faults;
 #[cfg(test)]
+mod tests_policies;
+#[cfg(test)]
 mod tests_report;
 #[cfg(test)]
 mod tests_threads;
@@ -68,3 +75,4 @@ mod version;
 
 pub use engine::Tsdb;
 pub use options::{KindOf, Options, TierOptions};
+pub use policy::{Keeping, Policies, Policy};

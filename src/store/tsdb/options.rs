@@ -1,6 +1,6 @@
 //! What an engine is opened with.
 
-use super::{log::LogOptions, tier::MetricKind};
+use super::{log::LogOptions, policy::Policies, tier::MetricKind};
 use crate::{
     model::Labels,
     stdx::{
@@ -21,6 +21,8 @@ pub struct Options {
     /// Buckets that are kept longer than samples, from finest to coarsest. What is older than samples are kept is taken
     /// as far back as the longest of these reaches.
     pub tiers: Vec<TierOptions>,
+    /// Series that are kept for another time.
+    pub policies: Policies,
     /// What kind of metric a series is, as far as somebody has said so: buckets keep more of what is unknown.
     pub kind_of: KindOf,
     /// Blocks and log together; above it the oldest blocks go. 0 for no limit.
@@ -68,16 +70,12 @@ pub const TIERS: &str = "tiers";
 pub const WINDOW_MS: i64 = 2 * 3_600_000;
 
 impl Options {
-    /// For how long anything is kept, samples or buckets.
-    pub fn longest_retention_ms(&self) -> i64 {
-        self.tiers.iter().map(|tier| tier.retention_ms).fold(self.retention_ms, i64::max)
-    }
-
     pub fn new(directory: impl Into<PathBuf>) -> Options {
         Options {
             directory: directory.into(),
             retention_ms: 30 * 24 * 3_600_000,
             tiers: Vec::new(),
+            policies: Policies::default(),
             kind_of: Arc::new(|_| MetricKind::Unknown),
             bytes_max: 0,
             disk_percent_max: 80,

@@ -6,8 +6,10 @@ use super::{
     engine::{Places, Shared, TrustedTime, Tsdb},
     exemplars::{self, Exemplars},
     head::{Head, Moment, catalog::Catalog},
+    keeping::KEPT,
     log::{self, Log, LogOptions, Position, Record},
     options::{Options, TIERS, WINDOW_MS, tier_directory},
+    policy::Keeping,
     record, report,
     run::{Run, RunEnd},
     state::State,
@@ -66,6 +68,7 @@ impl Tsdb {
         let seed = getrandom::u64().map_err(|e| StoreError::Directory(format!("no randomness: {e}")))?;
         let mut catalog = Catalog::new(options.series_max, seed);
         catalog.series_per_job_max = options.series_per_job_max;
+        catalog.policies = options.policies.clone();
         let head = Head::new(catalog, WINDOW_MS);
         let (kept_from, synced_through) = (checkpoint.kept_from, checkpoint.synced_through);
         let now_ms = options.clock.now_ms();
@@ -90,6 +93,8 @@ impl Tsdb {
         let newest = head.bounds().map(|(_, newest)| newest).max(newest_file);
         let trusted = TrustedTime::at_opening(&*options.clock, newest);
         let shared = Shared {
+            keeping: Keeping::of(&options),
+            is_marked: AtomicBool::new(false),
             options,
             head,
             log,
@@ -123,6 +128,17 @@ fn open_places(options: &Options, damaged: &Arc<Damaged>) -> Result<(Places, Pos
     for found in open_tiers(options, damaged)? {
         places.tiers.push(found.files);
         places.barren.push(BTreeSet::new());
+        named_max = named_max.max(found.named_max);
+        unserved.extend(found.unserved);
+    }
+    let directory = options.directory.join(KEPT);
+    if !options.policies.is_empty() || options.vfs.list(&directory).is_ok_and(|names| !names.is_empty()) {
+        options
+            .vfs
+            .create_dir_all(&directory)
+            .map_err(StoreError::io("creating the directory of what is kept longer"))?;
+        let found = open_blocks(options, &directory, Block::SAMPLES, damaged)?;
+        places.kept = found.files;
         named_max = named_max.max(found.named_max);
         unserved.extend(found.unserved);
     }
@@ -231,7 +247,7 @@ fn warn_of_others(options: &Options) {
 /// Windows that a block had when the checkpoint was written and none has now, and that are too young to have been dropped.
 fn count_missing(options: &Options, checkpoint: &Checkpoint, places: &Places) -> u64 {
     let sealed: HashSet<(Timestamp, Position)> = places.all().flat_map(|block| block.windows()).collect();
-    let oldest = options.clock.now_ms().saturating_sub(options.longest_retention_ms());
+    let oldest = options.clock.now_ms().saturating_sub(Keeping::of(options).longest_ms());
     let is_missing = |named: &&(Timestamp, Position)| named.0 >= oldest && !sealed.contains(named);
     let missing: BTreeSet<Timestamp> = checkpoint.sealed.iter().filter(is_missing).map(|(window, _)| *window).collect();
     if let Some(first) = missing.first() {
@@ -300,8 +316,9 @@ impl<'a> Replay<'a> {
         (now_ms, oldest_raw): (i64, Timestamp),
     ) -> Replay<'a> {
         let mut sealed: HashMap<Timestamp, Position> = HashMap::new();
-        // Of what is past its retention the log may still have some. Within it samples are better than buckets.
-        let buckets = places.tiers.iter().flatten().flat_map(|file| file.windows());
+        // Of what is past its retention the log may still have some. Within it samples are better than
+        // buckets.
+        let buckets = places.tiers.iter().flatten().chain(&places.kept).flat_map(|file| file.windows());
         let gone = buckets.filter(|(window, _)| *window < oldest_raw);
         for (window, sealed_through) in places.files.iter().flat_map(|block| block.windows()).chain(gone) {
             let through = sealed.entry(window).or_default();
@@ -350,8 +367,8 @@ impl<'a> Replay<'a> {
         self.sealed.get(&self.head.window_of(at)).is_some_and(|through| position < *through)
     }
 
-    fn moment(&self, position: Position) -> Moment {
-        Moment { now_ms: self.now_ms, oldest: i64::MIN, position }
+    fn moment(&self, position: Position) -> Moment<'static> {
+        Moment { now_ms: self.now_ms, oldest: i64::MIN, limits: None, position }
     }
 
     fn record(&mut self, record: Record<'_>) {

@@ -4,6 +4,7 @@ use super::{
     block::Block,
     engine::{Places, Shared, Tsdb},
     options::{TierOptions, WINDOW_MS},
+    policy::Keeping,
 };
 use crate::{
     model::METRIC_NAME,
@@ -12,8 +13,8 @@ use crate::{
         LabelCount, Queryable, StoreError,
         upkeep::{
             BlockReport, Compacted, CompactionReport, DamageReport, DeletePlan, Deletion, DiskReport, HeadReport,
-            LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TierReport, TopReport, Unserved, Upkeep,
-            WindowReport,
+            KeepPlan, KeptReport, LogReport, MergeReport, NextDrop, RetentionReport, StorageReport, TierReport,
+            TopReport, Unserved, Upkeep, WindowReport,
         },
     },
 };
@@ -39,6 +40,7 @@ impl Upkeep for Tsdb {
             now_ms: shared.now_ms(),
             blocks: blocks.iter().map(|block| block_report(block)).collect(),
             tiers: shared.tier_reports(),
+            kept: shared.kept_report(),
             head: shared.head_report(status.series),
             log: shared.log_report(),
             disk,
@@ -65,6 +67,10 @@ impl Upkeep for Tsdb {
 
     fn plan_delete(&self, deletion: &Deletion, limit: usize, cancel: &Cancel) -> Result<DeletePlan, StoreError> {
         self.shared.plan_delete(deletion, limit, cancel)
+    }
+
+    fn plan_keeping(&self, rules: Option<&Keeping>, cancel: &Cancel) -> Result<KeepPlan, StoreError> {
+        self.shared.plan_keeping(rules, cancel)
     }
 
     fn clean(&self, progress: &Arc<super::block::Progress>) -> Result<Compacted, StoreError> {
@@ -151,7 +157,11 @@ impl Shared {
             refused_appends: get(&self.disk.refused),
         };
         let places = self.places.read();
-        let expires_ms = |block: &Arc<Block>| block.footer.newest.saturating_add(self.retention_of(&places, block));
+        let is_kept = |block: &Arc<Block>| places.kept.iter().any(|kept| Arc::ptr_eq(kept, block));
+        let expires_ms = |block: &Arc<Block>| match is_kept(block) {
+            true => self.kept_until(block),
+            false => block.footer.newest.saturating_add(self.retention_of(&places, block)),
+        };
         let oldest = places.all().min_by_key(|block| (expires_ms(block), block.footer.start)).cloned();
         let oldest = oldest.map(|block| (expires_ms(&block), block));
         let goes_for_room = self.droppable(&places).into_iter().next();
@@ -198,6 +208,18 @@ impl Shared {
             lacks_from_ms,
         };
         places.tiers.iter().zip(&self.options.tiers).zip(lacks).map(report).collect()
+    }
+
+    fn kept_report(&self) -> KeptReport {
+        let places = self.places.read();
+        let kept = || places.kept.iter();
+        KeptReport {
+            files: kept().count() as u64,
+            bytes: kept().map(|block| block.file_bytes()).sum(),
+            samples: kept().map(|block| block.footer.samples).sum(),
+            oldest_ms: kept().map(|block| block.footer.oldest).min(),
+            newest_ms: kept().map(|block| block.footer.newest).max(),
+        }
     }
 
     fn compaction_report(&self) -> CompactionReport {

@@ -192,6 +192,8 @@ impl Shared {
         if places.tiers.iter().any(|files| !files.is_empty()) {
             let stretches = stretches(places, self.stretch_ms(), TimeRange::ALL);
             spare.extend(stretches.iter().flat_map(|stretch| stretch.spare(&self.options.tiers, reference)));
+            // Of some of it more than resolution would be lost.
+            spare.retain(|block| !self.has_longer(block, reference));
         }
         let is_spare = |block: &Arc<Block>| spare.iter().any(|known| Arc::ptr_eq(known, block));
         let others = places.all().filter(|block| !is_spare(block)).cloned().collect();
@@ -258,10 +260,11 @@ impl Shared {
             return;
         }
         let mut dropped = Vec::new();
+        self.learn_shares();
         {
             let mut places = self.places.write();
             let Some(reference) = self.reference(&places, now_ms) else { return };
-            dropped.extend(self.expired(&places, reference));
+            dropped.extend(self.leaving(&places, reference).dropped);
             dropped.iter().for_each(|block| places.remove(block));
         }
         for block in &dropped {
@@ -273,7 +276,7 @@ impl Shared {
 
     /// Has the files of blocks removed that are not served any more, once nobody reads them. The checkpoint forgets them
     /// first, so that the next start misses none.
-    fn let_go(&self, blocks: Vec<Arc<Block>>) {
+    pub fn let_go(&self, blocks: Vec<Arc<Block>>) {
         if blocks.is_empty() {
             return;
         }

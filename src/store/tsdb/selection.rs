@@ -364,10 +364,22 @@ impl Shared {
             let stretches = stretches(places, self.stretch_ms(), looked_at);
             (choices, unread) = choose(&stretches, hints, &self.options.tiers, is_live);
         }
-        files.retain(|file| !unread.iter().any(|unread| Arc::ptr_eq(unread, file)));
+        // By policy a series may have no buckets, or samples beside them.
+        let is_unread = |file: &Arc<Block>| unread.iter().any(|unread| Arc::ptr_eq(unread, file));
+        let has_policies = !self.keeping.policies.is_empty() || !places.kept.is_empty();
+        files.retain(|file| has_policies || !is_unread(file));
         let choice_at = |at: Timestamp| (0..).zip(&choices).find(|(_, choice)| choice.contains(at));
-        let role = |file: &Arc<Block>| choice_at(file.footer.start).map_or(Role::Free, |(own, _)| Role::Samples(own));
+        let role = |file: &Arc<Block>| match choice_at(file.footer.start) {
+            None => Role::Free,
+            Some((own, _)) if is_unread(file) => Role::InBuckets(own),
+            Some((own, _)) => Role::Samples(own),
+        };
         let mut roles: Vec<Role> = files.iter().map(role).collect();
+        // Also those of a stretch of which only the last bucket is looked at: of a series in them it is not read.
+        for file in places.kept.iter().filter(|file| is_looked_at(file)) {
+            roles.push(choice_at(file.footer.start).map_or(Role::Free, |(own, _)| Role::Kept(own)));
+            files.push(file.clone());
+        }
         for (file, role) in (0..).zip(&choices).flat_map(|(own, choice)| choice.files(own)) {
             files.push(file);
             roles.push(role);

@@ -34,12 +34,21 @@ pub struct Stretch {
     pub raw: Vec<Arc<Block>>,
     /// By tier, as the options have them. More than one file is there only where stretches have become longer.
     pub tiers: Vec<Vec<Arc<Block>>>,
+    /// Samples that are kept longer than those that were beside them.
+    pub kept: Vec<Arc<Block>>,
     /// By tier the windows in which it found nothing.
     barren: Vec<BTreeSet<(Timestamp, Position)>>,
 }
 
-/// A block of samples, or one of a tier and which.
-type Item = (Option<usize>, Arc<Block>);
+/// What a file of a stretch is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Samples,
+    Buckets(usize),
+    Kept,
+}
+
+type Item = (Sort, Arc<Block>);
 
 /// The stretches that overlap `range` and that anything is in, in order of time. `span_ms` is that of [`span_ms()`].
 pub fn stretches(places: &Places, span_ms: i64, range: TimeRange) -> Vec<Stretch> {
@@ -47,22 +56,23 @@ pub fn stretches(places: &Places, span_ms: i64, range: TimeRange) -> Vec<Stretch
     let reach = |at: Timestamp| at.saturating_sub(at.rem_euclid(CELL_MS));
     let (first, last) = (reach(range.start()), reach(range.end()).saturating_add(CELL_MS));
     let is_near = move |block: &&Arc<Block>| first < block.footer.end() && block.footer.start < last;
-    let raw = places.files.iter().filter(is_near).map(|block| (None, block.clone()));
+    let raw = places.files.iter().filter(is_near).map(|block| (Sort::Samples, block.clone()));
     let files = places.tiers.iter().enumerate();
-    let files =
-        files.flat_map(|(tier, files)| files.iter().filter(is_near).map(move |file| (Some(tier), file.clone())));
-    let cells = group(raw.chain(files), CELL_MS);
+    let files = files
+        .flat_map(|(tier, files)| files.iter().filter(is_near).map(move |file| (Sort::Buckets(tier), file.clone())));
+    let kept = places.kept.iter().filter(is_near).map(|block| (Sort::Kept, block.clone()));
+    let cells = group(raw.chain(files).chain(kept), CELL_MS);
     let all = cells.into_iter().flat_map(|(start, items)| cut(start, items, span_ms, places));
     all.filter(|stretch| stretch.target.start <= range.end() && range.start() < stretch.end()).collect()
 }
 
 fn group(items: impl Iterator<Item = Item>, span_ms: i64) -> BTreeMap<Timestamp, Vec<Item>> {
     let mut groups: BTreeMap<Timestamp, Vec<Item>> = BTreeMap::new();
-    for (tier, block) in items {
+    for (sort, block) in items {
         // Before the first there is a piece of one, which begins with time itself.
         let start = block.footer.start;
         let start = start.saturating_sub(start.rem_euclid(span_ms));
-        groups.entry(start).or_default().push((tier, block));
+        groups.entry(start).or_default().push((sort, block));
     }
     groups
 }
@@ -70,7 +80,7 @@ fn group(items: impl Iterator<Item = Item>, span_ms: i64) -> BTreeMap<Timestamp,
 /// A cell is one stretch where it holds a file that long, and days where it holds tier files of days.
 fn cut(start: Timestamp, items: Vec<Item>, span_ms: i64, places: &Places) -> Vec<Stretch> {
     let is_long = items.iter().any(|(_, block)| block.footer.span_ms > DAY_MS);
-    let has_tiers = items.iter().any(|(tier, _)| tier.is_some());
+    let has_tiers = items.iter().any(|(sort, _)| matches!(sort, Sort::Buckets(_)));
     if is_long || span_ms == CELL_MS && !has_tiers {
         return vec![Stretch::new(MergeTarget { start, span_ms: CELL_MS }, items, places)];
     }
@@ -88,11 +98,12 @@ impl Stretch {
         let range = (target.start, Position(0))..(target.start.saturating_add(target.span_ms), Position(0));
         let barren = places.barren.iter().map(|windows| windows.range(range.clone()).copied().collect()).collect();
         let tiers = vec![Vec::new(); places.tiers.len()];
-        let mut stretch = Stretch { target, raw: Vec::new(), tiers, barren };
-        for (tier, block) in items {
-            match tier {
-                None => stretch.raw.push(block),
-                Some(tier) => stretch.tiers[tier].push(block),
+        let mut stretch = Stretch { target, raw: Vec::new(), tiers, kept: Vec::new(), barren };
+        for (sort, block) in items {
+            match sort {
+                Sort::Samples => stretch.raw.push(block),
+                Sort::Buckets(tier) => stretch.tiers[tier].push(block),
+                Sort::Kept => stretch.kept.push(block),
             }
         }
         stretch

@@ -1,6 +1,6 @@
 //! The engine against the plain store, through restarts, seals and power cuts.
 
-use super::{Options, TierOptions, Tsdb, options::WINDOW_MS};
+use super::{Options, Policies, TierOptions, Tsdb, options::WINDOW_MS};
 use crate::{
     model::{Histogram, Labels, MatchOp, Matcher, Samples, TimeRange, Timestamp},
     stdx::{
@@ -63,6 +63,7 @@ pub(in crate::store) struct Bench {
     pub bytes_max: u64,
     pub disk_percent_max: u32,
     pub tiers: Vec<TierOptions>,
+    pub policies: Policies,
 }
 
 impl Bench {
@@ -77,6 +78,7 @@ impl Bench {
             bytes_max: defaults.bytes_max,
             disk_percent_max: defaults.disk_percent_max,
             tiers: Vec::new(),
+            policies: Policies::default(),
         }
     }
 
@@ -86,6 +88,7 @@ impl Bench {
         options.vfs = Arc::new(self.vfs.clone()) as Arc<dyn Vfs>;
         options.log.segment_bytes = 4096;
         options.tiers.clone_from(&self.tiers);
+        options.policies = self.policies.clone();
         (options.retention_ms, options.head_bytes_max) = (self.retention_ms, self.head_bytes_max);
         (options.bytes_max, options.disk_percent_max) = (self.bytes_max, self.disk_percent_max);
         options

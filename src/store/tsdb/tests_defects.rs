@@ -84,7 +84,7 @@ fn a_window_is_not_sealed_twice_under_one_name() {
     store.shared.seal(window).unwrap();
     // Applied and not logged yet, as a batch is while the log has no room.
     let batch = one_sample(&store, 0, time_of(2), 2.0);
-    let moment = head::Moment { now_ms: NOW, oldest: 0, position: store.shared.log.end() };
+    let moment = head::Moment { now_ms: NOW, oldest: 0, limits: None, position: store.shared.log.end() };
     store.shared.head.append_floats(&batch, &moment, &mut Vec::new());
     store.shared.seal(window).unwrap();
     assert_eq!(values_of(&store, 0), [1.0, 2.0]);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 pub(super) const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(super) const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// A moment at which stretches of all lengths begin.
 pub(super) const BEGIN: Timestamp = (NOW / (5 * DAY_MS)) * 5 * DAY_MS;
 
@@ -107,7 +107,7 @@ pub(super) fn count_of(store: &Tsdb, labels: &Labels, range: TimeRange) -> u64 {
     }
 }
 
-fn files(store: &Tsdb) -> (usize, Vec<usize>) {
+pub(super) fn files(store: &Tsdb) -> (usize, Vec<usize>) {
     let places = store.shared.places.read();
     (places.files.len(), places.tiers.iter().map(Vec::len).collect())
 }

@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    model::{TimeRange, Timestamp},
+    model::{Labels, TimeRange, Timestamp},
     store::{
         Appendable, Queryable,
         backup::{Backup, Layout, SnapshotSource},
@@ -14,8 +14,6 @@ use crate::{
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
-
-const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// A sample every ten minutes: a disk that keeps every write has little to keep.
 fn sparse(store: &Tsdb, series: usize, from: Timestamp, hours: i64) {
@@ -216,7 +214,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 /// Samples of a series as the plain store has them.
-type Model = BTreeMap<Timestamp, f64>;
+pub(super) type Model = BTreeMap<Timestamp, f64>;
 
 /// What a function that is exact gives for a window, from samples and their weights.
 fn folded(points: &[(Timestamp, f64, u32)], function: &str) -> Option<f64> {
@@ -236,7 +234,7 @@ fn folded(points: &[(Timestamp, f64, u32)], function: &str) -> Option<f64> {
     })
 }
 
-fn check(store: &Tsdb, model: &BTreeMap<usize, Model>, now: Timestamp) {
+pub(super) fn check(store: &Tsdb, model: &BTreeMap<Labels, Model>, now: Timestamp) {
     let last = now - now.rem_euclid(6 * HOUR_MS) + 6 * HOUR_MS;
     let first = last - 18 * DAY_MS;
     for (series, samples) in model {
@@ -246,7 +244,7 @@ fn check(store: &Tsdb, model: &BTreeMap<usize, Model>, now: Timestamp) {
             let window_ms = 6 * HOUR_MS;
             let mut hints = hints(function, first, window_ms, window_ms);
             hints.allows_buckets = now % 2 == 0;
-            let (found, _) = ask(store, &labels(*series), range(first - window_ms + 1, last), &hints);
+            let (found, _) = ask(store, series, range(first - window_ms + 1, last), &hints);
             let mut end = first;
             while end <= last {
                 let within = |at: &Timestamp| end - window_ms < *at && *at <= end;
@@ -277,14 +275,14 @@ proptest! {
     fn buckets_answer_as_the_samples_did(steps in prop::collection::vec(any_step(), 5..60)) {
         let bench = tiered();
         let mut store = bench.open();
-        let mut model: BTreeMap<usize, Model> = BTreeMap::new();
+        let mut model: BTreeMap<Labels, Model> = BTreeMap::new();
         for step in steps {
             let now = bench.clock_now();
             match step {
                 Step::Write { series, minutes_ago, values } => {
                     let first = now - now.rem_euclid(MINUTE_MS) - minutes_ago * MINUTE_MS;
                     let samples: Vec<_> = (0..).zip(&values).map(|(at, value)| (first + at * MINUTE_MS, f64::from(*value))).filter(|(at, _)| *at <= now).collect();
-                    let held = model.entry(series).or_default();
+                    let held = model.entry(labels(series)).or_default();
                     // Another value of a time that has one is refused.
                     let samples: Vec<_> = samples.into_iter().filter(|(at, _)| !held.contains_key(at)).collect();
                     held.extend(samples.iter().copied());

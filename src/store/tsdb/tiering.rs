@@ -191,7 +191,8 @@ impl Shared {
     fn late_blocks(&self, places: &Places, stretch: &Stretch, times: Times) -> Option<Vec<Arc<Block>>> {
         let is_new = |block: &&Arc<Block>| !stretch.is_covered(block, &self.options.tiers, times.reference);
         let late: Vec<Arc<Block>> = stretch.raw.iter().filter(is_new).cloned().collect();
-        self.is_late_over(places, stretch, &late, times).then_some(late)
+        let is_ready = |block: &Arc<Block>| !self.lacks_keeping(places, stretch, block, times.reference);
+        (self.is_late_over(places, stretch, &late, times) && late.iter().all(is_ready)).then_some(late)
     }
 
     /// Whether nothing has come into any of `late`, all that waits of a stretch, for long, or it waits for too long.
@@ -245,7 +246,8 @@ impl Shared {
                 known => known,
             };
             let (vfs, level) = (&self.options.vfs, build.level());
-            let paths = build_tiers(&**vfs, &build.raw, build.target, &targets, level, &kind_of, &|_| true, progress)?;
+            let keeps = |labels: &Labels, resolution_ms: i64| self.keeping.has_buckets(labels, resolution_ms);
+            let paths = build_tiers(&**vfs, &build.raw, build.target, &targets, level, &kind_of, &keeps, progress)?;
             if progress.cancelled.load(Ordering::Relaxed) && paths.iter().all(Option::is_none) {
                 return Ok(false);
             }

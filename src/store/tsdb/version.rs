@@ -1,32 +1,32 @@
 //! What a newer program wrote is not damage: a directory with any of it is refused before anything in it is touched.
 
-use super::{block::newer_format, log, options::TIERS};
+use super::{block::newer_format, checkpoint, keeping::KEPT, log, options::TIERS};
 use crate::{
     stdx::vfs::{OpenMode, Vfs},
     store::StoreError,
 };
 use std::path::Path;
 
-/// Files that begin with seven letters and a version as a byte, and end with the CRC32C of all before.
-const MARKED: [(&str, &[u8; 7]); 5] = [
-    ("checkpoint", b"OBSCKPT"),
-    ("checkpoint.copy", b"OBSCKPT"),
-    ("exemplars", b"OBSEXMP"),
-    ("tombstones", b"OBSTOMB"),
-    ("tombstones.copy", b"OBSTOMB"),
+/// Files that begin with seven letters and a version as a byte, and end with the CRC32C of all before; each with the newest
+/// version known.
+const MARKED: [(&str, &[u8; 7], u8); 5] = [
+    ("checkpoint", b"OBSCKPT", checkpoint::VERSION_KEPT),
+    ("checkpoint.copy", b"OBSCKPT", checkpoint::VERSION_KEPT),
+    ("exemplars", b"OBSEXMP", 1),
+    ("tombstones", b"OBSTOMB", 1),
+    ("tombstones.copy", b"OBSTOMB", 1),
 ];
-/// The one version of these files so far.
-const MARKED_VERSION: u8 = 1;
 
 /// Fails with what is newer; reads little and changes nothing.
 pub fn check(vfs: &dyn Vfs, directory: &Path) -> Result<(), StoreError> {
     log::check_version(vfs, &directory.join("log"))?;
-    for (name, magic) in MARKED {
-        if let Some(version) = newer_marked(vfs, &directory.join(name), magic) {
-            return Err(newer(name, u64::from(version), u64::from(MARKED_VERSION)));
+    for (name, magic, known) in MARKED {
+        if let Some(version) = newer_marked(vfs, &directory.join(name), magic, known) {
+            return Err(newer(name, u64::from(version), u64::from(known)));
         }
     }
     check_blocks(vfs, directory, "blocks")?;
+    check_blocks(vfs, directory, KEPT)?;
     let tiers = vfs.list(&directory.join(TIERS)).unwrap_or_default();
     tiers.iter().try_for_each(|tier| check_blocks(vfs, directory, &format!("{TIERS}/{tier}")))
 }
@@ -49,11 +49,11 @@ fn newer(name: &str, version: u64, known: u64) -> StoreError {
     ))
 }
 
-fn newer_marked(vfs: &dyn Vfs, path: &Path, magic: &[u8; 7]) -> Option<u8> {
+fn newer_marked(vfs: &dyn Vfs, path: &Path, magic: &[u8; 7], known: u8) -> Option<u8> {
     let mut beginning = [0; 8];
     vfs.open(path, OpenMode::Read).ok()?.read_exact_at(&mut beginning, 0).ok()?;
     let version = beginning[7];
-    if !beginning.starts_with(magic) || version <= MARKED_VERSION {
+    if !beginning.starts_with(magic) || version <= known {
         return None;
     }
     // A flipped bit is no newer version: the checksum of the whole tells.
@@ -110,11 +110,11 @@ mod tests {
     fn a_newer_checkpoint_is_refused_and_a_damaged_one_is_not() {
         for name in ["checkpoint", "checkpoint.copy"] {
             let bench = filled();
-            rewrite(&bench, name, |bytes| bytes[7] = 2);
+            rewrite(&bench, name, |bytes| bytes[7] = 3);
             assert_eq!(refusal(&bench), None, "its checksum says that it is damaged");
             let bench = filled();
             rewrite(&bench, name, |bytes| {
-                bytes[7] = 2;
+                bytes[7] = 3;
                 seal(bytes);
             });
             let message = refusal(&bench).unwrap();

@@ -81,12 +81,14 @@ impl<'a> Watch<'a> {
 /// path, or `None` where the merge was cancelled. Memory holds one series and the index. Where nothing is left, a block
 /// without series still says what was sealed.
 ///
-/// What is damaged in the sources is lost with them; it has been counted when it was met.
+/// Series that `stays` says no to are left out. What is damaged in the sources is lost with them; it has been counted
+/// when it was met.
 pub fn merge_blocks(
     vfs: &dyn Vfs,
     directory: &Path,
     blocks: &[Arc<Block>],
     target: MergeTarget,
+    stays: &dyn Fn(&Labels) -> bool,
     progress: &Progress,
 ) -> Result<Option<PathBuf>, StoreError> {
     let windows: BTreeSet<(Timestamp, Position)> = blocks.iter().flat_map(|block| block.windows()).collect();
@@ -94,7 +96,7 @@ pub fn merge_blocks(
     let MergeTarget { start, span_ms } = target;
     let plan = Plan { start, span_ms, level, windows: windows.into_iter().collect(), cleaned: Position::default() };
     let mut writer = Writer::new(vfs, directory, plan)?;
-    match merge_series(&mut writer, blocks, start, progress) {
+    match merge_series(&mut writer, blocks, start, stays, progress) {
         Ok(true) => writer.finish().map(Some),
         other => {
             writer.discard();
@@ -108,6 +110,7 @@ fn merge_series(
     writer: &mut Writer<'_>,
     blocks: &[Arc<Block>],
     start: Timestamp,
+    stays: &dyn Fn(&Labels) -> bool,
     progress: &Progress,
 ) -> Result<bool, StoreError> {
     let mut watch = Watch::new(progress, blocks);
@@ -118,6 +121,9 @@ fn merge_series(
     while let Some(labels) = heads.next(&mut parts) {
         if !watch.goes_on(parts.len(), || writer.position()) {
             return Ok(false);
+        }
+        if !stays(&labels) {
+            continue;
         }
         put_in_order(&mut parts, |(block, series)| blocks[*block].place(*series));
         samples.clear();

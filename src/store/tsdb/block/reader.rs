@@ -22,6 +22,7 @@ use crate::{
             codec::{skip_histogram, take_histogram},
             head::{clock::stretches, column::read_ticks},
             log::Position,
+            policy::{Policies, Share},
             run::Run,
         },
     },
@@ -53,6 +54,8 @@ pub struct Block {
     /// What was deleted of it, and whether anything was: most blocks are read without asking for more.
     pub(super) cuts: RwLock<Arc<Cuts>>,
     pub(super) is_cut: AtomicBool,
+    /// What it has of each policy: asked for often, found out once.
+    shares: OnceLock<Vec<Share>>,
     /// Series whose damage has been counted and logged: a dashboard would meet it every few seconds.
     reported: Mutex<BTreeSet<u32>>,
     /// Another block has its samples, or retention has dropped it: the file goes when the last reader does.
@@ -134,6 +137,7 @@ impl Block {
             resolution_ms: Block::SAMPLES,
             cuts: RwLock::default(),
             is_cut: AtomicBool::new(false),
+            shares: OnceLock::new(),
             reported: Mutex::default(),
             dropped: AtomicBool::new(false),
             damaged: damaged.clone(),
@@ -227,6 +231,11 @@ impl Block {
     pub fn sealed_through_of(name: &str) -> Option<Position> {
         let through = name.strip_suffix(".block")?.rsplit('-').nth(1)?;
         u64::from_str_radix(through, 16).ok().map(Position)
+    }
+
+    /// What it has of each of the policies in force, and of the rest.
+    pub fn shares(&self, policies: &Policies) -> &[Share] {
+        self.shares.get_or_init(|| policies.shares(self))
     }
 
     /// How many series there are; they are numbered from 0 in the order of their labels.

@@ -229,7 +229,7 @@ fn a_file_whose_times_make_no_sense_is_refused_or_costs_its_own_samples() {
         let block = Arc::new(forged(footer).unwrap());
         (0..block.series()).for_each(|number| drop(read(&block, number, TimeRange::ALL)));
         let target = MergeTarget { start: footer.start, span_ms: footer.span_ms };
-        merge_blocks(&*vfs, Path::new(DIRECTORY), &[block], target, &Progress::default()).unwrap();
+        merge_blocks(&*vfs, Path::new(DIRECTORY), &[block], target, &|_| true, &Progress::default()).unwrap();
     }
 }
 
@@ -241,7 +241,7 @@ fn a_merge_that_is_cancelled_leaves_nothing_behind() {
     let progress = Progress::default();
     progress.cancelled.store(true, Ordering::Relaxed);
     let target = MergeTarget { start: 0, span_ms: 2 * SPAN_MS };
-    assert_eq!(merge_blocks(&*vfs, Path::new(DIRECTORY), &blocks, target, &progress).unwrap(), None);
+    assert_eq!(merge_blocks(&*vfs, Path::new(DIRECTORY), &blocks, target, &|_| true, &progress).unwrap(), None);
     assert_eq!(vfs.list(Path::new(DIRECTORY)).unwrap().len(), 2);
 }
 
@@ -252,7 +252,7 @@ fn a_run_that_two_sources_have_is_kept_once_and_progress_ends_at_its_total() {
     let series = || BTreeMap::from([(labels(1), Content { runs: vec![run], ..Content::default() })]);
     let blocks = [1, 2].map(|through| open(&vfs, &write(&vfs, plan(0, through), &series())));
     let (target, progress) = (MergeTarget { start: 0, span_ms: SPAN_MS }, Progress::default());
-    let path = merge_blocks(&*vfs, Path::new(DIRECTORY), &blocks, target, &progress).unwrap().unwrap();
+    let path = merge_blocks(&*vfs, Path::new(DIRECTORY), &blocks, target, &|_| true, &progress).unwrap().unwrap();
     assert_eq!(read(&open(&vfs, &path), 0, TimeRange::ALL).1, [run]);
     let [done, total] = [&progress.series_done, &progress.series_total].map(|count| count.load(Ordering::Relaxed));
     assert_eq!((done, total), (2, 2));
@@ -300,7 +300,7 @@ proptest! {
         }
         let target = MergeTarget { start: 0, span_ms: 4 * SPAN_MS };
         let merge = |blocks: &[Arc<Block>]| {
-            let path = merge_blocks(&*vfs, Path::new(DIRECTORY), blocks, target, &Progress::default()).unwrap();
+            let path = merge_blocks(&*vfs, Path::new(DIRECTORY), blocks, target, &|_| true, &Progress::default()).unwrap();
             open(&vfs, &path.unwrap())
         };
         // What was there first is merged first: a merge never takes a newer block and leaves an older one.

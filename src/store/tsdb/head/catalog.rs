@@ -3,7 +3,7 @@
 use super::postings::Postings;
 use crate::{
     model::{Labels, Matcher},
-    store::{SeriesId, StoreError},
+    store::{SeriesId, StoreError, tsdb::policy::Policies},
 };
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -43,6 +43,8 @@ struct Entry {
     labels: Labels,
     /// Somebody asked for the id since it was last up for removal and may be about to use it.
     wanted: AtomicBool,
+    /// The number of the policy that says how long it is kept; `None` where it passes none.
+    policy: Option<u16>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ pub struct Catalog {
     series_max: u64,
     /// With one value of `job`; 0 for no limit.
     pub series_per_job_max: u64,
+    /// Asked once for each series.
+    pub policies: Policies,
     /// Memory is short: no series is created.
     pub refuses_new: AtomicBool,
 }
@@ -79,7 +83,8 @@ pub struct Catalog {
 impl Catalog {
     pub fn new(series_max: u64, seed: u64) -> Catalog {
         let inner = RwLock::default();
-        Catalog { inner, seed, series_max, series_per_job_max: 0, refuses_new: AtomicBool::new(false) }
+        let refuses_new = AtomicBool::new(false);
+        Catalog { inner, seed, series_max, series_per_job_max: 0, policies: Policies::default(), refuses_new }
     }
 
     /// The id of a label set that is there.
@@ -171,7 +176,8 @@ impl Catalog {
         let slot = id.slot();
         inner.postings.insert(slot, &labels);
         inner.slots[slot as usize].generation = id.generation();
-        inner.slots[slot as usize].entry = Some(Entry { id, labels, wanted: AtomicBool::new(true) });
+        let policy = self.policies.number_of(&labels).and_then(|number| u16::try_from(number).ok());
+        inner.slots[slot as usize].entry = Some(Entry { id, labels, wanted: AtomicBool::new(true), policy });
         let Inner { by_labels, slots, .. } = inner;
         by_labels.insert_unique(hash, slot, |slot| match &slots[*slot as usize].entry {
             Some(entry) => xxh3_64_with_seed(entry.labels.as_bytes(), self.seed),
@@ -237,6 +243,11 @@ impl Inner {
 
     fn entry(&self, id: SeriesId) -> Option<&Entry> {
         self.slots.get(id.slot() as usize)?.entry.as_ref().filter(|entry| entry.id == id)
+    }
+
+    /// The number of the policy that a series passes; `None` where it passes none, or there is no such series.
+    pub fn policy(&self, id: SeriesId) -> Option<usize> {
+        self.entry(id)?.policy.map(usize::from)
     }
 
     pub fn labels(&self, id: SeriesId) -> Option<&Labels> {

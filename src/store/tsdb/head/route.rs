@@ -54,12 +54,26 @@ pub struct Head {
 
 /// What an append needs to know besides the batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct Moment<'a> {
     pub now_ms: i64,
-    /// Samples before this are refused.
+    /// Samples before this are refused, ...
     pub oldest: Timestamp,
+    /// ... unless their series has a limit of its own.
+    pub limits: Option<&'a IdMap<Timestamp>>,
     /// The log's end before the append: its record will not lie before this.
     pub position: Position,
+}
+
+impl Moment<'_> {
+    /// Fails where a sample is older than anything that is kept of its series.
+    #[inline]
+    fn check_age(&self, series: SeriesId, at: Timestamp) -> Result<(), RefusalReason> {
+        if at >= self.oldest {
+            return Ok(());
+        }
+        let limit = self.limits.and_then(|limits| limits.get(&series)).copied().unwrap_or(self.oldest);
+        if at < limit { Err(RefusalReason::TooOld { timestamp: at, oldest: limit }) } else { Ok(()) }
+    }
 }
 
 /// A figure of one window in memory.
@@ -95,9 +109,8 @@ impl Head {
         let mut index = 0;
         while index < batch.series.len() {
             let at = batch.timestamps[index];
-            if at < moment.oldest {
+            if let Err(reason) = moment.check_age(batch.series[index], at) {
                 // Before any partition is made for it.
-                let reason = RefusalReason::TooOld { timestamp: at, oldest: moment.oldest };
                 refused.push(Refusal { index, reason });
                 index += 1;
                 continue;
@@ -133,8 +146,8 @@ impl Head {
             if series.shard() != shard || !inside(at) {
                 break;
             }
-            let outcome = if at < moment.oldest {
-                Err(RefusalReason::TooOld { timestamp: at, oldest: moment.oldest })
+            let outcome = if let Err(reason) = moment.check_age(series, at) {
+                Err(reason)
             } else {
                 match held.column_of(series).ok() {
                     Some(column) => held.append(column, at, batch.values[index], batch.conflict, cursor),
@@ -196,13 +209,11 @@ impl Head {
     /// Applies the histograms of a batch. Indexes in `refused` go on after the float columns.
     pub fn append_histograms(&self, batch: &WriteBatch, moment: &Moment, refused: &mut Vec<Refusal>) {
         for (offset, (series, at, histogram)) in batch.histograms.iter().enumerate() {
-            let outcome = if *at < moment.oldest {
-                Err(RefusalReason::TooOld { timestamp: *at, oldest: moment.oldest })
-            } else {
+            let outcome = moment.check_age(*series, *at).and_then(|()| {
                 self.with_column(*series, *at, moment, |partition, column| {
                     partition.append_histogram(column, *at, histogram, batch.conflict)
                 })
-            };
+            });
             if let Err(reason) = outcome {
                 refused.push(Refusal { index: batch.series.len() + offset, reason });
             }

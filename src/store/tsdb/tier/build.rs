@@ -36,8 +36,8 @@ pub struct TierTarget {
 
 /// Reads `raw` as a query would and writes one file for each target, finest resolution first, each of which divides the
 /// next; gives their paths, `None` for one with nothing in it and for all where it was cancelled. All blocks lie within
-/// `target`. `kind_of` is asked for series that had no columns before; `keeps` says whether a series belongs into tiers.
-/// Memory holds one series and the indexes.
+/// `target`. `kind_of` is asked for series that had no columns before; `keeps` says whether a series belongs into the
+/// tier of a resolution. Memory holds one series and the indexes.
 #[expect(clippy::too_many_arguments, reason = "each is a seam of its own")]
 pub fn build_tiers(
     vfs: &dyn Vfs,
@@ -46,7 +46,7 @@ pub fn build_tiers(
     targets: &[TierTarget],
     level: u64,
     kind_of: &dyn Fn(&Labels) -> MetricKind,
-    keeps: &dyn Fn(&Labels) -> bool,
+    keeps: &dyn Fn(&Labels, i64) -> bool,
     progress: &Progress,
 ) -> Result<Vec<Option<PathBuf>>, StoreError> {
     let mut writers = Vec::with_capacity(targets.len());
@@ -87,7 +87,7 @@ struct Build<'a> {
     targets: &'a [TierTarget],
     writers: Vec<Writer<'a>>,
     kind_of: &'a dyn Fn(&Labels) -> MetricKind,
-    keeps: &'a dyn Fn(&Labels) -> bool,
+    keeps: &'a dyn Fn(&Labels, i64) -> bool,
 }
 
 /// Reused from series to series.
@@ -116,13 +116,18 @@ impl Build<'_> {
             if !watch.goes_on(parts.len(), || self.position()) {
                 return Ok(false);
             }
-            if !(self.keeps)(&labels) {
-                continue;
-            }
             let mut old: Vec<Option<OldSeries<'_>>> = self.targets.iter().map(|_| None).collect();
             for (block, series) in parts.extract_if(.., |(block, _)| *block >= self.raw.len()) {
                 let (at, file) = &olds[block - self.raw.len()];
                 old[*at] = Some(OldSeries { file, series, clocks: &caches[block] });
+            }
+            // What is there stays, also where the series belongs into tiers no more.
+            let goes_in = |(old, tier): (&Option<OldSeries<'_>>, &TierTarget)| {
+                old.is_some() || (self.keeps)(&labels, tier.resolution_ms)
+            };
+            let goes_in: Vec<bool> = old.iter().zip(self.targets).map(goes_in).collect();
+            if !goes_in.contains(&true) {
+                continue;
             }
             put_in_order(&mut parts, |(block, series)| self.raw[*block].place(*series));
             buffers.samples.clear();
@@ -132,7 +137,7 @@ impl Build<'_> {
                 self.raw[*block].read(*series, TimeRange::ALL, &caches[*block], samples, runs);
             }
             sort_samples(&mut buffers.samples, true);
-            self.write_series(&labels, &old, &mut buffers)?;
+            self.write_series(&labels, &old, &goes_in, &mut buffers)?;
         }
         watch.tell(self.position());
         Ok(true)
@@ -146,6 +151,7 @@ impl Build<'_> {
         &mut self,
         labels: &Labels,
         old: &[Option<OldSeries<'_>>],
+        goes_in: &[bool],
         buffers: &mut Buffers,
     ) -> Result<(), StoreError> {
         let mut kind = None;
@@ -158,6 +164,9 @@ impl Build<'_> {
                 _ => coarser(finer, resolution_ms, rows),
             }
             finer.clone_from(rows);
+            if !goes_in[at] {
+                continue;
+            }
             let mut runs = raw_runs.clone();
             let mut buckets =
                 Buckets { columns: None, rows: Vec::new(), kept: kept_of(&samples.histograms, resolution_ms) };

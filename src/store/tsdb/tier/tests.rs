@@ -79,7 +79,7 @@ fn build(
     };
     let targets: Vec<TierTarget> = RESOLUTIONS.iter().enumerate().map(target).collect();
     let progress = Progress::default();
-    let built = build_tiers(&**vfs, raw, TARGET, &targets, level, &|_| kind, &|_| true, &progress).unwrap();
+    let built = build_tiers(&**vfs, raw, TARGET, &targets, level, &|_| kind, &|_, _| true, &progress).unwrap();
     built.into_iter().map(|path| open(vfs, &path.unwrap())).collect()
 }
 
@@ -362,7 +362,7 @@ proptest! {
             }
             let (directory, old) = (PathBuf::from("/blocks"), Some(Arc::new(block)));
             let target = TierTarget { directory, resolution_ms, old, cleaned: Position::default() };
-            let built = build_tiers(&*vfs, &[], TARGET, &[target], 9, &|_| kind, &|_| true, &Progress::default());
+            let built = build_tiers(&*vfs, &[], TARGET, &[target], 9, &|_| kind, &|_, _| true, &Progress::default());
             prop_assert!(built.is_ok());
         }
     }
@@ -474,12 +474,12 @@ fn what_is_not_kept_is_left_out_and_nothing_makes_no_file() {
         old: None,
         cleaned: Position::default(),
     };
-    let build = |keeps: &dyn Fn(&Labels) -> bool, progress: &Progress| {
+    let build = |keeps: &dyn Fn(&Labels, i64) -> bool, progress: &Progress| {
         let kind = |_: &Labels| MetricKind::Unknown;
         build_tiers(&*vfs, &blocks, TARGET, &[target()], 1, &kind, keeps, progress).unwrap()
     };
-    assert_eq!(build(&|_| false, &Progress::default()), [None]);
-    let second = build(&|labels| *labels == self::labels(1), &Progress::default());
+    assert_eq!(build(&|_, _| false, &Progress::default()), [None]);
+    let second = build(&|labels, _| *labels == self::labels(1), &Progress::default());
     let second = open(&vfs, second[0].as_ref().unwrap());
     assert_eq!((second.series(), second.labels(0)), (1, Some(labels(1))));
     let cancelled = Progress::default();
@@ -488,7 +488,7 @@ fn what_is_not_kept_is_left_out_and_nothing_makes_no_file() {
         (0..100).map(|number| (number, samples_of(&[Event::Up(1)], 1, 0, MetricKind::Gauge), vec![])).collect();
     let many = [raw(&vfs, 2, &series)];
     let kind = |_: &Labels| MetricKind::Unknown;
-    let built = build_tiers(&*vfs, &many, TARGET, &[target()], 5, &kind, &|_| true, &cancelled).unwrap();
+    let built = build_tiers(&*vfs, &many, TARGET, &[target()], 5, &kind, &|_, _| true, &cancelled).unwrap();
     assert_eq!((built, vfs.list(Path::new("/300000")).unwrap().len()), (vec![None], 1));
 }
 
