@@ -5,7 +5,7 @@ use crate::{
     stdx::clock::Clock,
     store::{
         Appendable, Hints, Outcome, Queryable, RunChange, SeriesId, SeriesSet, StateStore, StoreError, StoreStatus,
-        Tree, WriteBatch, memory::Memory,
+        Ticket, Tree, WriteBatch, memory::Memory,
     },
 };
 use std::sync::{
@@ -26,12 +26,15 @@ pub struct Forgetful {
     /// Appends that will find the ids of before forgotten.
     forgets: AtomicU64,
     full: AtomicBool,
+    /// Samples come into memory and not into the log.
+    log_fails: AtomicBool,
 }
 
 impl Forgetful {
     pub fn new(clock: Arc<dyn Clock>) -> Forgetful {
         let (forgotten, forgets) = (AtomicU64::new(0), AtomicU64::new(0));
-        Forgetful { memory: Memory::new(clock), forgotten, forgets, full: AtomicBool::new(false) }
+        let (full, log_fails) = (AtomicBool::new(false), AtomicBool::new(false));
+        Forgetful { memory: Memory::new(clock), forgotten, forgets, full, log_fails }
     }
 
     /// Every id given so far is unknown from now on.
@@ -47,6 +50,11 @@ impl Forgetful {
     /// No series is looked up any more.
     pub fn fill_up(&self) {
         self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// Samples are not made durable any more.
+    pub fn fail_samples(&self) {
+        self.log_fails.store(true, Ordering::SeqCst);
     }
 
     fn real(&self, SeriesId(id): SeriesId) -> SeriesId {
@@ -84,7 +92,12 @@ impl Appendable for Forgetful {
                 return Err(StoreError::Damaged("the series of a run has left memory".to_owned()));
             }
         }
-        self.memory.append(&batch)
+        let outcome = self.memory.append(&batch)?;
+        if holds_some && self.log_fails.load(Ordering::SeqCst) {
+            // Its other end is gone, as that of a store that has stopped.
+            return Ok(Outcome { ticket: Ticket::pending().1, ..outcome });
+        }
+        Ok(outcome)
     }
 }
 

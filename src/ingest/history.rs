@@ -56,14 +56,14 @@ impl Ingest {
         for part in rows.chunks(ROWS_PER_RECORD) {
             tickets.push(self.append_history(part, &mut report)?);
         }
-        if !state.is_empty() {
-            // A record of its own: in one with samples it would be stored also where a series has left memory and its
-            // samples are not. The log keeps the order.
-            let batch = WriteBatch { state: state.to_vec(), ..WriteBatch::default() };
-            tickets.push(self.shared.store.append(&batch)?.ticket);
-        }
         for ticket in tickets {
             ticket.wait().await?;
+        }
+        if !state.is_empty() {
+            // A record of its own: in one with samples it would be stored also where a series has left memory and its
+            // samples are not. And only now: the log may fail for the samples, and work again for what comes behind.
+            let batch = WriteBatch { state: state.to_vec(), ..WriteBatch::default() };
+            self.shared.store.append(&batch)?.ticket.wait().await?;
         }
         Ok(report)
     }
@@ -236,6 +236,7 @@ mod tests {
         assert_eq!(report, HistoryReport { rows: 1, refused: 1 });
         assert_eq!(read(&*store, "a"), [(1, 2.0)]);
     }
+
     fn forgetful() -> (Arc<Forgetful>, Ingest) {
         let clock = Arc::new(ManualClock::new(1_000_000));
         let store = Arc::new(Forgetful::new(clock.clone()));
@@ -266,6 +267,15 @@ mod tests {
         assert!(error.to_string().contains("left memory 3 times"), "{error}");
         store.forget_before_appends(0);
         store.fill_up();
+        ingest.record_history(&rows, &cursor(b"1")).await.unwrap_err();
+        assert_eq!(store.state(Tree::Cursors, b"k"), None);
+    }
+
+    #[tokio::test]
+    async fn the_cursor_stays_where_samples_are_not_durable() {
+        let rows = [row("event", HistoryChange::Sample { at: 55_000, value: 1.0 })];
+        let (store, ingest) = forgetful();
+        store.fail_samples();
         ingest.record_history(&rows, &cursor(b"1")).await.unwrap_err();
         assert_eq!(store.state(Tree::Cursors, b"k"), None);
     }

@@ -190,13 +190,14 @@ impl Segments {
         Ok(file)
     }
 
-    /// Ends the newest segment after a failure: cuts it behind what was acknowledged, or removes it where that is
-    /// nothing, so that a full disk gets its space back. What fails here changes nothing: the next header says it too.
+    /// Ends the newest segment after a failure: cuts it behind what was acknowledged, be it a barrier alone, or removes it
+    /// where that is nothing, so that a full disk gets its space back. What fails here changes nothing: the next header
+    /// says it too.
     pub fn abandon(&mut self, number: u64, acknowledged_end: u64) {
         let Some(segment) = self.list.last().copied().filter(|segment| segment.number == number) else {
             return;
         };
-        if acknowledged_end > segment.base + HEADER_BYTES as u64 {
+        if acknowledged_end >= segment.base + HEADER_BYTES as u64 {
             self.trim(segment, acknowledged_end);
         } else if self.vfs.remove(&self.path(segment)).is_ok() {
             self.list.pop();

@@ -269,6 +269,39 @@ fn a_disk_that_is_full_for_a_while_costs_only_what_was_refused_meanwhile() {
     assert_eq!((stats.damaged_records, stats.torn_bytes), (0, 0));
 }
 
+/// A backup waits for a barrier, in a segment that nothing was written to, before the disk fails for a moment.
+#[test]
+fn a_segment_of_a_barrier_alone_that_fails_and_goes_is_not_missed() {
+    for goes_on in [false, true] {
+        let vfs = SimulatedVfs::new();
+        let (log, ..) = reopen(&vfs, Position(0));
+        append(&log, 0, 10).wait_blocking().unwrap();
+        log.leave_segment();
+        log.barrier().wait_blocking().unwrap();
+        // The note that another segment follows is written behind the answer.
+        let is_noted = || {
+            let file = vfs.open(&files(&vfs)[0], crate::stdx::vfs::OpenMode::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes.windows(3).any(|start| start == [0xb7, 0x0b, 255])
+        };
+        while !is_noted() {
+            std::thread::yield_now();
+        }
+        vfs.fail(vfs.calls(), 1);
+        append(&log, 1, 10).wait_blocking().unwrap_err();
+        if goes_on {
+            append(&log, 2, 10).wait_blocking().unwrap();
+        }
+        let synced_through = log.synced_end();
+        drop(log);
+        let options = LogOptions { synced_through, ..options() };
+        let opened = open(Arc::new(vfs), Path::new(DIR), options).unwrap();
+        let (_log, stats) = opened.replay(Position(0), &mut |_| ()).unwrap();
+        assert_eq!((stats.records, stats.damaged_records), (1 + u64::from(goes_on), 0), "goes on: {goes_on}");
+    }
+}
+
 #[test]
 fn appends_behind_a_failed_group_fail_with_it() {
     let vfs = SimulatedVfs::new();
