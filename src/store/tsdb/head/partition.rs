@@ -2,7 +2,7 @@
 
 use super::{
     clock::Clock,
-    column::{Column, Late},
+    column::{Column, Extra, Late},
 };
 use crate::{
     model::{Histogram, Samples, TimeRange, Timestamp},
@@ -264,7 +264,9 @@ impl Partition {
         // A run may be closed before its first point: then only the marker is left of it.
         let (first, last) = (run.first.min(until), run.first.max(until));
         (self.oldest, self.newest) = (self.oldest.min(first), self.newest.max(last));
-        let runs = &mut self.columns[column].extra().runs;
+        let column = &mut self.columns[column];
+        self.bytes += if column.extra.is_none() { size_of::<Extra>() } else { 0 };
+        let runs = &mut column.extra().runs;
         // In the order of their beginning, which is the order they end in: a group that is pushed every second has
         // thousands, and a replay brings all of them once more.
         let at = runs.partition_point(|held| held.first < run.first);
@@ -286,11 +288,14 @@ impl Partition {
 /// A clock with a tick at `offset`: the batch's current one, else a new one.
 fn clock_for(clocks: &mut Vec<Clock>, offset: u32, cursor: &mut Cursor) -> (u32, u32) {
     // The window may have been sealed in the middle of a batch: then the cursor comes from another partition, whose
-    // clocks were others. One that ticks at the offset is as good as any.
-    if let Some(current) = cursor.clock
-        && let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset))
-    {
-        return (current, tick as u32);
+    // clocks were others. One that ticks at the offset is as good as any. History comes series by series, from window to
+    // window and without a cursor: there the newest clock is the one that the series before has made.
+    let newest = (clocks.len() as u32).checked_sub(1);
+    for current in [cursor.clock, newest].into_iter().flatten() {
+        if let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset)) {
+            cursor.clock = Some(current);
+            return (current, tick as u32);
+        }
     }
     clocks.push(Clock { ticks: vec![offset] });
     let clock = clocks.len() as u32 - 1;
