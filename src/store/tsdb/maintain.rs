@@ -67,9 +67,27 @@ impl Keeper {
             self.forgettable.extend(series);
             report(result, "A window can still not be sealed; it stays in memory.");
         }
+        let (due, history) = self.shared.due_windows(now_ms, &mut self.history);
+        let sealed = self.seal(&due, now_ms);
+        // No checkpoint for its sake: as long as it comes it is sealed again and again, and the log is looked at by itself.
+        self.seal(&history, now_ms);
+        self.shared.note_memory(now_ms);
+        self.shared.keep_room();
+        if sealed || self.ticks.is_multiple_of(SWEEP_TICKS) && self.shared.is_log_long() {
+            report(self.shared.checkpoint(), "The checkpoint could not be written; the log keeps its segments.");
+        }
+        if self.ticks.is_multiple_of(SWEEP_TICKS) {
+            self.sweep(now_ms);
+        }
+        if self.ticks.is_multiple_of(SAVE_TICKS) {
+            report(self.shared.state.save(|| self.shared.log.end()), "The small state could not be saved.");
+        }
+    }
+
+    /// Whether it had anything to do.
+    fn seal(&mut self, windows: &[WindowUse], now_ms: i64) -> bool {
         let mut sealed = false;
-        let due = self.shared.due_windows(now_ms, &mut self.history);
-        for (target, windows) in self.shared.groups(&due, now_ms) {
+        for (target, windows) in self.shared.groups(windows, now_ms) {
             // While one cannot be written the next cannot either, and taken out of the head it would only be less
             // visible.
             if self.shared.is_stuck() {
@@ -83,17 +101,7 @@ impl Keeper {
                 }
             }
         }
-        self.shared.note_memory(now_ms);
-        self.shared.keep_room();
-        if sealed || self.ticks.is_multiple_of(SWEEP_TICKS) && self.shared.is_log_long() {
-            report(self.shared.checkpoint(), "The checkpoint could not be written; the log keeps its segments.");
-        }
-        if self.ticks.is_multiple_of(SWEEP_TICKS) {
-            self.sweep(now_ms);
-        }
-        if self.ticks.is_multiple_of(SAVE_TICKS) {
-            report(self.shared.state.save(|| self.shared.log.end()), "The small state could not be saved.");
-        }
+        sealed
     }
 
     pub(super) fn sweep(&mut self, now_ms: i64) {
@@ -130,9 +138,9 @@ impl Shared {
         left
     }
 
-    /// Windows that are quiet and not of the present, those of a history that takes much memory, and the coldest ones
-    /// while memory is short.
-    fn due_windows(&self, now_ms: i64, history: &mut History) -> Vec<WindowUse> {
+    /// Windows that are quiet and not of the present, and the coldest ones while memory is short; and those of a history
+    /// that takes much of it.
+    fn due_windows(&self, now_ms: i64, history: &mut History) -> (Vec<WindowUse>, Vec<WindowUse>) {
         let mut windows = self.head.windows(now_ms);
         let is_due = |window: &WindowUse| {
             let past = window.window.saturating_add(WINDOW_MS) <= now_ms;
@@ -141,7 +149,7 @@ impl Shared {
             (past || future) && window.touched_ms.saturating_add(self.options.quiet_ms) <= now_ms
         };
         let mut due: Vec<WindowUse> = windows.extract_if(.., |window| is_due(window)).collect();
-        due.extend(history.take_due(&mut windows, now_ms, self.options.quiet_ms));
+        let early = history.take_due(&mut windows, now_ms, self.options.quiet_ms);
         let mut bytes: usize = windows.iter().map(|window| window.bytes).sum();
         windows.sort_by_key(|window| (window.touched_ms, window.window));
         for window in windows {
@@ -151,7 +159,7 @@ impl Shared {
             bytes -= window.bytes;
             due.push(window);
         }
-        due
+        (due, early)
     }
 
     /// Whether a window could not be written and waits for it.

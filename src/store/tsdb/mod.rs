@@ -55,13 +55,13 @@ mod tests_faults;
 #[cfg(test)]
 mod tests_report;
 #[cfg(test)]
-mod tests_together;
-#[cfg(test)]
 mod tests_threads;
 #[cfg(test)]
 mod tests_tiers;
 #[cfg(test)]
 mod tests_tiers_faults;
+#[cfg(test)]
+mod tests_together;
 mod ticker;
 pub mod tier;
 mod tiering;

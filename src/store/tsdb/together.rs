@@ -106,8 +106,8 @@ pub fn alone(window: Timestamp) -> MergeTarget {
     MergeTarget { start: window, span_ms: WINDOW_MS }
 }
 
-/// Cuts windows into pieces in which no series has samples that overwrite older ones in one window and samples that do
-/// not in another: of a series in a block only one of the two can be said.
+/// Cuts windows into pieces in which no series overwrites what is older in one window and does not in another: of a series
+/// in a block only one of the two can be said.
 pub fn agreeing(windows: &[FrozenWindow]) -> Vec<&[FrozenWindow]> {
     let mut pieces = Vec::new();
     let mut rest = windows;
@@ -126,7 +126,7 @@ pub fn agreeing(windows: &[FrozenWindow]) -> Vec<&[FrozenWindow]> {
 fn agrees(window: &FrozenWindow, overwrites: &mut HashMap<SeriesId, bool>) -> bool {
     window.partitions.iter().all(|partition| {
         let held = partition.lock();
-        let mut with_samples = held.columns.iter().filter(|column| !column.chunk.is_empty());
-        with_samples.all(|column| *overwrites.entry(column.series).or_insert(column.overwrites) == column.overwrites)
+        let mut filled = held.columns.iter().filter(|column| column.is_filled());
+        filled.all(|column| *overwrites.entry(column.series).or_insert(column.overwrites) == column.overwrites)
     })
 }

@@ -29,8 +29,8 @@ use std::{
 type Place = (u32, u32);
 
 /// Writes the windows, which are in order of time and lie within `target`, to `directory` as one block and gives the
-/// file's path, or `None` where they hold nothing. No series has samples that overwrite in one of them and samples that
-/// do not in another.
+/// file's path, or `None` where they hold nothing. No series overwrites what is older in one of them and does not in
+/// another.
 ///
 /// `labels_of` knows every series of the windows, and is asked while no lock is held. The file is synced and renamed
 /// into place before this returns; where that fails, nothing is left that takes space.
@@ -46,8 +46,7 @@ pub fn seal_windows(
     let mut places: Vec<(SeriesId, Place)> = Vec::new();
     for (number, partition) in partitions.iter().enumerate() {
         let held = partition.lock();
-        let filled = |column: &Column| column.extra.is_some() || !column.chunk.is_empty();
-        let filled = held.columns.iter().enumerate().filter(|(_, column)| filled(column));
+        let filled = held.columns.iter().enumerate().filter(|(_, column)| column.is_filled());
         places.extend(filled.map(|(at, column)| (column.series, (number as u32, at as u32))));
     }
     // The places of a series stand together then, in order of time.
