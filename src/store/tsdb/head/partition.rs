@@ -288,14 +288,11 @@ impl Partition {
 /// A clock with a tick at `offset`: the batch's current one, else a new one.
 fn clock_for(clocks: &mut Vec<Clock>, offset: u32, cursor: &mut Cursor) -> (u32, u32) {
     // The window may have been sealed in the middle of a batch: then the cursor comes from another partition, whose
-    // clocks were others. One that ticks at the offset is as good as any. History comes series by series, from window to
-    // window and without a cursor: there the newest clock is the one that the series before has made.
-    let newest = (clocks.len() as u32).checked_sub(1);
-    for current in [cursor.clock, newest].into_iter().flatten() {
-        if let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset)) {
-            cursor.clock = Some(current);
-            return (current, tick as u32);
-        }
+    // clocks were others. One that ticks at the offset is as good as any.
+    if let Some(current) = cursor.clock
+        && let Some(tick) = clocks.get(current as usize).and_then(|clock| clock.find(0, offset))
+    {
+        return (current, tick as u32);
     }
     clocks.push(Clock { ticks: vec![offset] });
     let clock = clocks.len() as u32 - 1;
