@@ -86,7 +86,7 @@ impl Shared {
     /// tomorrow would have to wait for its end to be merged, and its tiers have no shorter files.
     fn stretch_around(&self, places: &Places, window: Timestamp, now_ms: i64) -> MergeTarget {
         let targets = SPANS_MS.into_iter().rev().filter(|span_ms| self.may_grow_to(*span_ms));
-        let targets = targets.filter_map(|span_ms| {
+        let mut targets = targets.filter_map(|span_ms| {
             let start = window.checked_sub(window.checked_rem_euclid(span_ms)?)?;
             Some(MergeTarget { start, span_ms })
         });
@@ -97,7 +97,7 @@ impl Shared {
             end.saturating_add(self.options.quiet_ms) <= now_ms
                 && !shorter.any(|footer| (target.start..end).contains(&footer.start))
         };
-        targets.filter(may_be).next().unwrap_or_else(|| alone(window))
+        targets.find(may_be).unwrap_or_else(|| alone(window))
     }
 }
 
