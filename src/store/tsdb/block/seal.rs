@@ -92,17 +92,14 @@ fn write_series(
     partitions: &[&SharedPartition],
     series: &[(Labels, &[(SeriesId, Place)])],
 ) -> Result<(), StoreError> {
-    let mut first_clock = Vec::with_capacity(partitions.len());
+    let mut clocks: Vec<Vec<u32>> = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let held = partition.lock();
         // A tick is told from the start of the block.
         let later = (held.window - start) as u32;
-        let mut first = None;
-        for clock in &held.clocks {
-            let number = writer.clocks.add(clock.ticks.iter().map(|tick| tick + later).collect());
-            first.get_or_insert(number);
-        }
-        first_clock.push(first.unwrap_or_default());
+        // History comes series by series and makes a clock for each; most of them say the same.
+        let added = held.clocks.iter().map(|clock| clock.ticks.iter().map(|tick| tick + later).collect());
+        clocks.push(added.map(|ticks| writer.clocks.add_once(ticks)).collect());
     }
     let (mut draft, mut rest) = (Draft::default(), Rest::default());
     for (labels, places) in series {
@@ -112,7 +109,7 @@ fn write_series(
         for (_, (number, at)) in *places {
             let held = partitions[*number as usize].lock();
             (oldest, newest) = (oldest.min(held.oldest), newest.max(held.newest));
-            draft_chunks(&mut draft, &held.columns[*at as usize], first_clock[*number as usize]);
+            draft_chunks(&mut draft, &held.columns[*at as usize], &clocks[*number as usize]);
             rest.add(&held.columns[*at as usize]);
         }
         rest.draft(&mut draft);
@@ -121,11 +118,12 @@ fn write_series(
     Ok(())
 }
 
-fn draft_chunks(draft: &mut Draft, column: &Column, first_clock: u32) {
+/// `clocks` are the numbers that those of the partition have in the block.
+fn draft_chunks(draft: &mut Draft, column: &Column, clocks: &[u32]) {
     draft.head.overwrites |= column.overwrites;
     for chunk in column.chunks() {
         let placement = Placement {
-            clock: first_clock + chunk.clock,
+            clock: clocks[chunk.clock as usize],
             first: chunk.first,
             ticks: chunk.ticks,
             gaps: chunk.gaps.as_deref().cloned().unwrap_or_default(),
