@@ -247,6 +247,8 @@ impl Shared {
         let path = seal_windows(&**vfs, &self.blocks_directory(), target, piece, labels_of)?;
         let opened_ms = self.options.clock.elapsed_ms();
         let file = path.map(|path| Block::open(vfs, &path, &self.damaged, opened_ms)).transpose()?;
+        // History is written at a time when nobody looks at it, and its index was read to be checked.
+        file.iter().for_each(Block::leave);
         let mut places = self.places.write();
         file.into_iter().for_each(|file| places.add(Arc::new(file)));
         places.sealing.retain(|other| !piece.iter().any(|frozen| other.is_same(frozen)));
