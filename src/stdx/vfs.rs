@@ -75,6 +75,9 @@ pub trait Vfs: Send + Sync {
 /// The bytes of a whole file.
 pub trait FileBytes: Send + Sync {
     fn bytes(&self) -> &[u8];
+
+    /// Nobody will ask for them soon: what they take in memory is given back where it can be read again.
+    fn leave(&self) {}
 }
 
 impl FileBytes for Vec<u8> {
@@ -194,6 +197,12 @@ struct Mapped(memmap2::Mmap);
 impl FileBytes for Mapped {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn leave(&self) {
+        // SAFETY: the mapping is shared and never written to, so pages that are asked for again come with the same bytes.
+        // Where the kernel does not do it nothing has changed.
+        let _ = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
     }
 }
 

@@ -20,7 +20,7 @@ const OURS: [&str; 4] = [STREAM, ENTRY, ATTEMPTS, REASON];
 /// Letters of one look. The first are few: each may be as large as a message. While they are small, the next look takes
 /// more of them.
 const PAGE_MIN: usize = 10;
-const PAGE_MAX: usize = 1_000;
+const PAGE_MAX: usize = 100;
 /// Above this a look was large.
 const PAGE_BYTES: usize = 4 << 20;
 

@@ -28,7 +28,7 @@ use std::{
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// What blocks grow to. A window's worth first, where late samples made several of one.
-const SPANS_MS: [i64; 3] = [WINDOW_MS, DAY_MS, 5 * DAY_MS];
+pub(super) const SPANS_MS: [i64; 3] = [WINDOW_MS, DAY_MS, 5 * DAY_MS];
 /// A block may be this part of the retention: its oldest sample waits for its newest before it goes.
 const RETENTION_PART: i64 = 6;
 /// How often the compactor looks.
@@ -50,6 +50,11 @@ const CUT_PART: u64 = 20;
 const CUTS_MAX: usize = 32;
 /// It waits so long for more: whoever deletes often deletes of the same blocks.
 const CLEAN_WAIT_MS: i64 = 3_600_000;
+
+/// Whether it is one block of several windows as the head left them, a series in as many pieces.
+fn is_unpacked(blocks: &[Arc<Block>]) -> bool {
+    matches!(blocks, [block] if block.footer.level == 0 && block.footer.span_ms > WINDOW_MS)
+}
 
 /// What compaction did since the start, and what it is doing.
 #[derive(Default)]
@@ -307,7 +312,8 @@ impl Shared {
         Ok(true)
     }
 
-    fn may_grow_to(&self, span_ms: i64) -> bool {
+    /// Whether blocks of this span do not keep what is in them for much too long.
+    pub fn may_grow_to(&self, span_ms: i64) -> bool {
         span_ms == WINDOW_MS || span_ms <= self.options.retention_ms / RETENTION_PART
     }
 
@@ -369,7 +375,8 @@ impl Shared {
                 let quiet = over && !is_live || blocks.len() >= BLOCKS_MAX;
                 // Within a window a few blocks are as good as one, and the day takes them all.
                 let count_min = if span_ms == WINDOW_MS { 4 } else { 2 };
-                if quiet && blocks.len() >= count_min && self.is_worth_it(&blocks) && !failed.contains(&target) {
+                let due = blocks.len() >= count_min && self.is_worth_it(&blocks) || is_unpacked(&blocks);
+                if quiet && due && !failed.contains(&target) {
                     return Some(Task { target, blocks });
                 }
             }

@@ -1,13 +1,14 @@
 //! The maintenance thread: seals windows, drops what is past retention, gives log segments back.
 
 use super::{
-    block::{Block, ClockCache, seal_window},
+    block::{Block, ClockCache, MergeTarget, seal_windows},
     checkpoint::Checkpoint,
     engine::{Places, Shared},
     head::{FrozenWindow, WindowUse, sort_samples},
     log::Position,
     options::{WINDOW_MS, tier_directory},
     ticker::Ticker,
+    together::{History, agreeing, alone},
 };
 use crate::{
     model::{Labels, Samples, TimeRange, Timestamp},
@@ -47,6 +48,7 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     /// Series that may have nothing in memory any more.
     forgettable: Vec<SeriesId>,
+    history: History,
     ticks: u64,
 }
 
@@ -54,7 +56,7 @@ impl Keeper {
     pub(super) fn new(shared: Arc<Shared>) -> Keeper {
         // Those of a checkpoint may have been on their way out when the process ended.
         let forgettable = shared.all_series();
-        Keeper { shared, forgettable, ticks: 0 }
+        Keeper { shared, forgettable, history: History::default(), ticks: 0 }
     }
 
     pub(super) fn tick(&mut self) {
@@ -65,19 +67,10 @@ impl Keeper {
             self.forgettable.extend(series);
             report(result, "A window can still not be sealed; it stays in memory.");
         }
-        let mut sealed = false;
-        for window in self.shared.due_windows(now_ms) {
-            // While one cannot be written the next cannot either, and taken out of the head it would only be less
-            // visible.
-            if self.shared.is_stuck() {
-                break;
-            }
-            sealed = true;
-            match self.shared.seal(window) {
-                Ok(series) => self.forgettable.extend(series),
-                Err(error) => tracing::error!(window, %error, "A window could not be sealed; it stays in memory."),
-            }
-        }
+        let (due, history) = self.shared.due_windows(now_ms, &mut self.history);
+        let sealed = self.seal(&due, now_ms);
+        // No checkpoint for its sake: as long as it comes it is sealed again and again, and the log is looked at by itself.
+        self.seal(&history, now_ms);
         self.shared.note_memory(now_ms);
         self.shared.keep_room();
         if sealed || self.ticks.is_multiple_of(SWEEP_TICKS) && self.shared.is_log_long() {
@@ -89,6 +82,26 @@ impl Keeper {
         if self.ticks.is_multiple_of(SAVE_TICKS) {
             report(self.shared.state.save(|| self.shared.log.end()), "The small state could not be saved.");
         }
+    }
+
+    /// Whether it had anything to do.
+    fn seal(&mut self, windows: &[WindowUse], now_ms: i64) -> bool {
+        let mut sealed = false;
+        for (target, windows) in self.shared.groups(windows, now_ms) {
+            // While one cannot be written the next cannot either, and taken out of the head it would only be less
+            // visible.
+            if self.shared.is_stuck() {
+                break;
+            }
+            sealed = true;
+            match self.shared.seal_together(target, &windows) {
+                Ok(series) => self.forgettable.extend(series),
+                Err(error) => {
+                    tracing::error!(?windows, %error, "Windows could not be sealed; they stay in memory.");
+                }
+            }
+        }
+        sealed
     }
 
     pub(super) fn sweep(&mut self, now_ms: i64) {
@@ -125,8 +138,9 @@ impl Shared {
         left
     }
 
-    /// Windows that are quiet and not of the present, and the coldest ones while memory is short.
-    fn due_windows(&self, now_ms: i64) -> Vec<Timestamp> {
+    /// Windows that are quiet and not of the present, and the coldest ones while memory is short; and those of a history
+    /// that takes much of it.
+    fn due_windows(&self, now_ms: i64, history: &mut History) -> (Vec<WindowUse>, Vec<WindowUse>) {
         let mut windows = self.head.windows(now_ms);
         let is_due = |window: &WindowUse| {
             let past = window.window.saturating_add(WINDOW_MS) <= now_ms;
@@ -134,8 +148,8 @@ impl Shared {
             let future = window.window > now_ms.saturating_add(WINDOW_MS);
             (past || future) && window.touched_ms.saturating_add(self.options.quiet_ms) <= now_ms
         };
-        let mut due: Vec<Timestamp> = windows.iter().filter(|w| is_due(w)).map(|w| w.window).collect();
-        windows.retain(|window| !is_due(window));
+        let mut due: Vec<WindowUse> = windows.extract_if(.., |window| is_due(window)).collect();
+        let early = history.take_due(&mut windows, now_ms, self.options.quiet_ms);
         let mut bytes: usize = windows.iter().map(|window| window.bytes).sum();
         windows.sort_by_key(|window| (window.touched_ms, window.window));
         for window in windows {
@@ -143,9 +157,9 @@ impl Shared {
                 break;
             }
             bytes -= window.bytes;
-            due.push(window.window);
+            due.push(window);
         }
-        due
+        (due, early)
     }
 
     /// Whether a window could not be written and waits for it.
@@ -158,7 +172,7 @@ impl Shared {
         let head: usize = self.head.windows(now_ms).iter().map(|window| window.bytes).sum();
         let full = self.is_stuck() && {
             let sealing = self.places.read().sealing.clone();
-            let waiting = sealing.iter().flat_map(|frozen| &frozen.partitions).map(|partition| partition.lock().bytes);
+            let waiting = sealing.iter().map(|frozen| frozen.memory().bytes);
             head + waiting.sum::<usize>() > self.options.head_bytes_max.saturating_mul(2)
         };
         if self.memory_full.swap(full, Ordering::Relaxed) != full {
@@ -169,52 +183,83 @@ impl Shared {
     /// Seals the windows that `choose` picks and those that could not be sealed before, then writes a checkpoint.
     pub fn seal_where(&self, choose: impl Fn(&WindowUse) -> bool) -> Result<(), StoreError> {
         let (_, mut result) = self.retry_sealing();
-        for window in self.head.windows(self.now_ms()).iter().filter(|window| choose(window)) {
-            result = result.and(self.seal(window.window).map(drop));
+        let now_ms = self.now_ms();
+        let mut windows = self.head.windows(now_ms);
+        windows.retain(choose);
+        for (target, windows) in self.groups(&windows, now_ms) {
+            result = result.and(self.seal_together(target, &windows).map(drop));
         }
         result.and(self.checkpoint())
     }
 
     /// Moves a window out of the head and into a file. Gives its series. On failure it stays readable in memory and
     /// is tried again later.
+    #[cfg(test)]
     pub fn seal(&self, window: Timestamp) -> Result<Vec<SeriesId>, StoreError> {
+        self.seal_together(alone(window), &[window])
+    }
+
+    /// Moves windows, which are in order of time and lie within `target`, out of the head and into one file. Gives their
+    /// series. On failure they stay readable in memory and are tried again later.
+    pub fn seal_together(&self, target: MergeTarget, windows: &[Timestamp]) -> Result<Vec<SeriesId>, StoreError> {
         let _turn = self.upkeep.lock();
-        // What was taken out of the head before goes first: a file says that all of its window before is in files.
+        // What was taken out of the head before goes first: a file says that all of its windows before is in files.
         let waiting = self.places.read().sealing.clone();
         let mut series = Vec::new();
-        for frozen in waiting.iter().filter(|frozen| frozen.window == window) {
+        for frozen in waiting.iter().filter(|frozen| windows.contains(&frozen.window)) {
             series.extend(self.write_frozen(frozen)?);
         }
-        let frozen = {
+        let frozen: Vec<FrozenWindow> = {
             let mut places = self.places.write();
-            // Asked before the window is frozen: whatever lies before has been applied to it.
+            // Asked before the windows are frozen: whatever lies before has been applied to them.
             let through = self.log.end();
-            let is_named = |block: &Arc<Block>| block.sealed_through(window).is_some_and(|named| named >= through);
-            if places.files.iter().any(is_named) {
-                // All there can be is not logged yet, and a second file would take the first one's name.
-                return Ok(series);
-            }
-            let frozen = self.head.freeze(window, through);
-            places.sealing.push(frozen.clone());
+            // All there can be of one that is named so is not logged yet, and a second file might take the first one's name.
+            let is_named = |window: Timestamp| {
+                let near = places.files.iter().filter(|file| (file.footer.start..file.footer.end()).contains(&window));
+                near.filter_map(|file| file.sealed_through(window)).any(|named| named >= through)
+            };
+            let left = windows.iter().filter(|window| !is_named(**window));
+            let frozen: Vec<FrozenWindow> = left.map(|window| self.head.freeze(*window, through)).collect();
+            places.sealing.extend(frozen.iter().cloned());
             frozen
         };
-        series.extend(self.write_frozen(&frozen)?);
+        series.extend(self.write_together(target, &frozen)?);
+        Ok(series)
+    }
+
+    /// Writes windows that were frozen at one position of the log, as one block where their series allow it.
+    fn write_together(&self, target: MergeTarget, frozen: &[FrozenWindow]) -> Result<Vec<SeriesId>, StoreError> {
+        let mut series = Vec::new();
+        for piece in agreeing(frozen) {
+            let target = if let [window] = piece { alone(window.window) } else { target };
+            series.extend(self.write_piece(target, piece)?);
+        }
         Ok(series)
     }
 
     pub fn write_frozen(&self, frozen: &FrozenWindow) -> Result<Vec<SeriesId>, StoreError> {
+        self.write_piece(alone(frozen.window), std::slice::from_ref(frozen))
+    }
+
+    fn write_piece(&self, target: MergeTarget, piece: &[FrozenWindow]) -> Result<Vec<SeriesId>, StoreError> {
         let labels_of = |id| self.head.catalog.read().labels(id).cloned();
-        self.settle_mixed(frozen, &labels_of);
+        piece.iter().for_each(|frozen| self.settle_mixed(frozen, &labels_of));
         let vfs = &self.options.vfs;
-        let path = seal_window(&**vfs, &self.blocks_directory(), frozen, labels_of)?;
+        let path = seal_windows(&**vfs, &self.blocks_directory(), target, piece, labels_of)?;
         let opened_ms = self.options.clock.elapsed_ms();
         let file = path.map(|path| Block::open(vfs, &path, &self.damaged, opened_ms)).transpose()?;
+        // History is written at a time when nobody looks at it, and its index was read to be checked.
+        file.iter().for_each(Block::leave);
         let mut places = self.places.write();
         file.into_iter().for_each(|file| places.add(Arc::new(file)));
-        places.sealing.retain(|other| !other.is_same(frozen));
+        places.sealing.retain(|other| !piece.iter().any(|frozen| other.is_same(frozen)));
         drop(places);
-        let partitions = frozen.partitions.iter();
-        Ok(partitions.flat_map(|p| p.lock().columns.iter().map(|c| c.series).collect::<Vec<_>>()).collect())
+        let partitions = piece.iter().flat_map(|frozen| &frozen.partitions);
+        let mut series: Vec<SeriesId> =
+            partitions.flat_map(|p| p.lock().columns.iter().map(|c| c.series).collect::<Vec<_>>()).collect();
+        series.sort_unstable();
+        series.dedup();
+        Ok(series)
     }
 
     /// Takes away the samples that yield to older ones, all of which are in files, in columns that overwrite otherwise:
@@ -249,11 +294,17 @@ impl Shared {
     pub fn retry_sealing(&self) -> (Vec<SeriesId>, Result<(), StoreError>) {
         let _turn = self.upkeep.lock();
         let left = self.places.read().sealing.clone();
+        let now_ms = self.now_ms();
         let mut series = Vec::new();
-        for frozen in left {
-            match self.write_frozen(&frozen) {
-                Ok(written) => series.extend(written),
-                Err(error) => return (series, Err(error)),
+        // Only what was frozen at one position goes together: of a window, what was frozen first is written first.
+        for taken in left.chunk_by(|a, b| a.through == b.through) {
+            let uses: Vec<WindowUse> = taken.iter().map(FrozenWindow::memory).collect();
+            for (target, windows) in self.groups(&uses, now_ms) {
+                let group = windows.iter().filter_map(|window| taken.iter().find(|frozen| frozen.window == *window));
+                match self.write_together(target, &group.cloned().collect::<Vec<_>>()) {
+                    Ok(written) => series.extend(written),
+                    Err(error) => return (series, Err(error)),
+                }
             }
         }
         (series, Ok(()))

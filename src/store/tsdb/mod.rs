@@ -3,8 +3,8 @@
 //! 1. [`Tsdb::append`](crate::store::Appendable::append) applies a batch to the [`head`] and encodes one record for the
 //!    [`log`]; the ticket is done when the log has synced it ([`engine`], [`record`]).
 //! 2. Every window of two hours has its partitions in the head, and any window within retention takes appends. When it
-//!    is past and quiet, or memory is short, [`maintain`] seals it into a [`block`], writes a [`checkpoint`] of what only
-//!    memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones, [`retention`] room where
+//!    is past and quiet, or memory is short, [`maintain`] seals it into a [`block`], with others of a history where there
+//!    are such ([`together`]), writes a [`checkpoint`] of what only memory knows, and gives the log's old segments back. [`compact`] makes few large blocks of many small ones, [`retention`] room where
 //!    disk is short.
 //! 3. [`select`](crate::store::Queryable::select) finds series in head and files, merges them by labels and reads each
 //!    from wherever its samples are ([`selection`]).
@@ -67,9 +67,12 @@ mod tests_threads;
 mod tests_tiers;
 #[cfg(test)]
 mod tests_tiers_faults;
+#[cfg(test)]
+mod tests_together;
 mod ticker;
 pub mod tier;
 mod tiering;
+mod together;
 mod tombstones;
 mod version;
 

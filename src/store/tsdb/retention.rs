@@ -284,6 +284,7 @@ impl Shared {
             tracing::warn!(%error, "The checkpoint could not be written: the next start may count what goes now as missing.");
         }
         blocks.iter().for_each(|block| block.dropped.store(true, Ordering::Release));
+        blocks.iter().for_each(|block| self.forget_waiting(block.footer.start));
     }
 
     /// Fails where the output of a merge of so many bytes may not fit: half the floor stays free.

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-const DAY_MS: i64 = 24 * 3_600_000;
+pub const DAY_MS: i64 = 24 * 3_600_000;
 /// The longest stretch, and what the others are cut of.
 pub const CELL_MS: i64 = 5 * DAY_MS;
 /// Samples that are kept for less go by the day: with five days they would be kept for a third longer.

@@ -161,8 +161,8 @@ fn no_merge_begins_while_the_store_stops() {
     let store = bench.open();
     for window in 0..2 {
         write(&store, Conflict::Refuse, 0, FIVE_DAYS + window * WINDOW_MS, 1.0);
+        store.shared.seal(FIVE_DAYS + window * WINDOW_MS).unwrap();
     }
-    store.seal_all().unwrap();
     // As happens between two merges: there is none to end.
     store.shared.cancel_compaction();
     store.shared.compact_due().unwrap();
@@ -177,8 +177,8 @@ fn a_large_block_is_not_written_again_at_once_for_samples_that_trickle_into_all_
     store.compact(&Arc::default()).unwrap();
     for window in 0..20 {
         write(&store, Conflict::Overwrite, 0, FIVE_DAYS + window * WINDOW_MS, 2.0);
+        store.shared.seal(FIVE_DAYS + window * WINDOW_MS).unwrap();
     }
-    store.seal_all().unwrap();
     store.shared.compact_due().unwrap();
     assert_eq!(store.status(1).unwrap().window_files, 21);
     bench.clock.advance(3_600_000);

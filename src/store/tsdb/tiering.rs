@@ -8,7 +8,7 @@ use super::{
     block::{Block, Cuts, MergeTarget, Progress},
     engine::{Places, Shared},
     log::Position,
-    stretch::{Stretch, is_stale, stretches},
+    stretch::{CELL_MS, DAY_MS, Stretch, is_stale, stretches},
     tier::{MetricKind, TierTarget, build_tiers, kind_by_name},
 };
 use crate::{
@@ -222,6 +222,15 @@ impl Shared {
 
     fn waiting_path(&self, target: MergeTarget) -> PathBuf {
         self.blocks_directory().join(format!("{}.waiting", target.start))
+    }
+
+    /// The samples around `start` are gone: what comes for that time later waits from then on.
+    pub fn forget_waiting(&self, start: Timestamp) {
+        for span_ms in [DAY_MS, CELL_MS] {
+            let target = MergeTarget { start: start.saturating_sub(start.rem_euclid(span_ms)), span_ms };
+            // Most often there is none.
+            let _ = self.options.vfs.remove(&self.waiting_path(target));
+        }
     }
 
     /// Whether nothing has come into a block for long. Told by its file, so that it outlasts restarts; a merge begins it

@@ -30,9 +30,20 @@ pub struct ClockSet {
 
 impl ClockSet {
     /// Adds a clock as it is; gives its number.
-    pub fn add(&mut self, ticks: Vec<u32>) -> u32 {
+    fn add(&mut self, ticks: Vec<u32>) -> u32 {
         self.clocks.push(ticks);
         self.clocks.len() as u32 - 1
+    }
+
+    /// Adds a clock as it is, once; gives its number.
+    pub fn add_once(&mut self, ticks: Vec<u32>) -> u32 {
+        let hash = self.hash(&ticks);
+        let mut same = self.by_content.get(&hash).into_iter().flatten().copied();
+        same.find(|clock| self.clocks[*clock as usize] == ticks).unwrap_or_else(|| {
+            let clock = self.add(ticks);
+            self.by_content.entry(hash).or_default().push(clock);
+            clock
+        })
     }
 
     /// Finds a clock that has all of `ticks`, which ascend, or makes it one.

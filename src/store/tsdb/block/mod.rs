@@ -37,7 +37,7 @@ pub use format::Footer;
 pub use merge::{Heads, MergeTarget, Progress, Watch, bounds, merge_blocks};
 pub use order::{Place, put_in_order};
 pub use reader::{Block, ClockCache, Damaged};
-pub use seal::seal_window;
+pub use seal::seal_windows;
 pub use series::Weight;
 pub use version::newer_format;
 pub use writer::{Plan, Writer};

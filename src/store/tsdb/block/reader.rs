@@ -181,6 +181,11 @@ impl Block {
         })
     }
 
+    /// Gives back the memory that opening it took.
+    pub fn leave(&self) {
+        self.bytes.leave();
+    }
+
     /// Whether this very window, sealed through that very position, is contained.
     pub fn names(&self, window: (Timestamp, Position)) -> bool {
         let table = Table(self.part(Part::Windows));

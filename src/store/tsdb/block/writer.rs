@@ -39,9 +39,12 @@ impl Plan {
         self.windows.iter().map(|(_, through)| *through).max().unwrap_or_default().max(self.cleaned)
     }
 
-    /// The file's name tells blocks of one start apart by what they contain and how often that was merged.
+    /// The file's name tells blocks of one start apart by what they contain and how often that was merged. One of sealed
+    /// windows begins with the first of them: no window is sealed twice through one position.
     pub fn file_name(&self) -> String {
-        format!("{}-{:016x}-{}.block", self.start, self.sealed_through().0, self.level)
+        let sealed = self.windows.first().filter(|_| self.level == 0);
+        let start = sealed.map_or(self.start, |(window, _)| *window);
+        format!("{start}-{:016x}-{}.block", self.sealed_through().0, self.level)
     }
 }
 

@@ -150,6 +150,11 @@ impl Column {
         Column { series, overwrites: false, chunk: Chunk::default(), extra: None }
     }
 
+    /// Whether there may be anything in it.
+    pub fn is_filled(&self) -> bool {
+        self.extra.is_some() || !self.chunk.is_empty()
+    }
+
     pub fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }

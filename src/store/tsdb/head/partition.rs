@@ -298,7 +298,9 @@ impl Partition {
         // A run may be closed before its first point: then only the marker is left of it.
         let (first, last) = (run.first.min(until), run.first.max(until));
         (self.oldest, self.newest) = (self.oldest.min(first), self.newest.max(last));
-        let runs = &mut self.columns[column].extra().runs;
+        let column = &mut self.columns[column];
+        self.bytes += if column.extra.is_none() { size_of::<Extra>() } else { 0 };
+        let runs = &mut column.extra().runs;
         // In the order of their beginning, which is the order they end in: a group that is pushed every second has
         // thousands, and a replay brings all of them once more.
         let at = runs.partition_point(|held| held.first < run.first);

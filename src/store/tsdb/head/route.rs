@@ -39,6 +39,13 @@ impl FrozenWindow {
         self.partitions.len() == other.partitions.len() && pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
+    /// What it takes in memory.
+    pub fn memory(&self) -> WindowUse {
+        let mut total = WindowUse::of(self.window);
+        self.partitions.iter().for_each(|partition| total.add(&partition.lock()));
+        total
+    }
+
     /// The oldest log position its partitions need as long as they are not on disk.
     pub fn needed_from(&self) -> Option<Position> {
         self.partitions.iter().map(|partition| partition.lock().first_position).min()
@@ -83,6 +90,18 @@ pub struct WindowUse {
     pub bytes: usize,
     pub touched_ms: i64,
     pub columns: usize,
+}
+
+impl WindowUse {
+    fn of(window: Timestamp) -> WindowUse {
+        WindowUse { window, bytes: 0, touched_ms: i64::MIN, columns: 0 }
+    }
+
+    fn add(&mut self, partition: &Partition) {
+        self.bytes += partition.bytes;
+        self.columns += partition.columns.len();
+        self.touched_ms = self.touched_ms.max(partition.touched_ms);
+    }
 }
 
 impl Head {
@@ -324,11 +343,7 @@ impl Head {
             for (window, partition) in shard.read().iter() {
                 let mut held = partition.lock();
                 held.touched_ms = held.touched_ms.min(now_ms);
-                let first = WindowUse { window: *window, bytes: 0, touched_ms: i64::MIN, columns: 0 };
-                let total = windows.entry(*window).or_insert(first);
-                total.bytes += held.bytes;
-                total.columns += held.columns.len();
-                total.touched_ms = total.touched_ms.max(held.touched_ms);
+                windows.entry(*window).or_insert(WindowUse::of(*window)).add(&held);
             }
         }
         windows.into_values().collect()
