@@ -51,6 +51,8 @@ pub enum Role {
     Samples(u32),
     /// Samples of it that its buckets are built of: read only of series that have no buckets, or whose samples are kept.
     InBuckets(u32),
+    /// Samples of it that a kept block was made of among others: of a series that has such, these win.
+    InKept(u32),
     /// Samples of it that are kept longer than others. Of a series that has such, samples are read and no buckets.
     Kept(u32),
     /// Buckets of the stretch and of its candidate with these numbers.
@@ -62,7 +64,8 @@ impl Role {
     fn choice(self) -> Option<u32> {
         match self {
             Role::Free => None,
-            Role::Samples(own) | Role::InBuckets(own) | Role::Kept(own) | Role::Buckets(own, _) => Some(own),
+            Role::Samples(own) | Role::InBuckets(own) | Role::InKept(own) => Some(own),
+            Role::Kept(own) | Role::Buckets(own, _) => Some(own),
         }
     }
 }
@@ -236,10 +239,15 @@ impl<'a, S: Sources> Blend<'a, S> {
         let Some((candidate, buckets)) = self.candidate(choice, parts).filter(|_| !is_kept) else {
             // Samples are all that is read, also those that buckets of others were built of.
             let samples = of(|role| !matches!(role, Role::Buckets(..)));
-            samples.for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
+            // What is kept has its place in time behind the last that it was made of, and in it older samples won over
+            // these: they are read before it, whatever their own place is.
+            let is_first =
+                |part: &S::Source| is_kept && matches!(sources.role(*part), Role::InKept(_) | Role::InBuckets(_));
+            let (first, others): (Vec<_>, Vec<_>) = samples.partition(is_first);
+            first.into_iter().chain(others).for_each(|part| sources.read(part, &mut self.samples, &mut self.runs));
             return;
         };
-        let raw = || of(|role| matches!(role, Role::Samples(_)));
+        let raw = || of(|role| matches!(role, Role::Samples(_) | Role::InKept(_)));
         let mut piece = Samples::default();
         let mut worst = Fidelity::Exact;
         let Candidate { resolution_ms, reading, .. } = candidate;

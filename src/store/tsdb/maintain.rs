@@ -287,7 +287,8 @@ impl Shared {
     fn files_of(&self, range: TimeRange) -> Vec<(Arc<Block>, ClockCache)> {
         let places = self.places.read();
         let overlaps = |file: &&Arc<Block>| file.range().is_some_and(|covered| covered.overlaps(range));
-        places.files.iter().filter(overlaps).map(|file| (file.clone(), file.clock_cache())).collect()
+        let all = places.files.iter().chain(&places.kept);
+        all.filter(overlaps).map(|file| (file.clone(), file.clock_cache())).collect()
     }
 
     /// Writes the windows that could not be written before, oldest first; gives the series of those that now are.

@@ -369,9 +369,14 @@ impl Shared {
         let has_policies = !self.keeping.policies.is_empty() || !places.kept.is_empty();
         files.retain(|file| has_policies || !is_unread(file));
         let choice_at = |at: Timestamp| (0..).zip(&choices).find(|(_, choice)| choice.contains(at));
+        let is_in_kept = |file: &Arc<Block>| {
+            let is_known = |window| places.kept.iter().any(|kept| kept.names(window));
+            !places.kept.is_empty() && file.windows().all(is_known)
+        };
         let role = |file: &Arc<Block>| match choice_at(file.footer.start) {
             None => Role::Free,
             Some((own, _)) if is_unread(file) => Role::InBuckets(own),
+            Some((own, _)) if is_in_kept(file) => Role::InKept(own),
             Some((own, _)) => Role::Samples(own),
         };
         let mut roles: Vec<Role> = files.iter().map(role).collect();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Labels, Matcher, TimeRange, Timestamp},
-    store::{Appendable, Deletion, Hints, Queryable, Upkeep, WriteBatch},
+    store::{Appendable, Conflict, Deletion, Hints, Queryable, Upkeep, WriteBatch},
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
@@ -138,6 +138,43 @@ fn late_samples_of_what_is_kept_join_it_and_of_the_rest_fill_what_is_empty() {
         assert_eq!(count_of(&store, &kind(REST), whole), 144, "its bucket was filled");
     }
     assert!(store.shared.places.read().files.iter().all(|block| block.footer.start > day + DAY_MS), "all is folded");
+}
+
+#[test]
+fn what_is_kept_wins_over_later_values_of_its_times_whatever_comes_after_these() {
+    let bench = bench(true);
+    let store = bench.open();
+    live_all(&bench, &store, 8);
+    let at = BEGIN + DAY_MS + 10 * MINUTE_MS;
+    let value_of = || stored(&store, &kind(LONG), range(at, at))[0].1;
+    let value = value_of();
+    // Refused in favour of what is there, as is told when it is read.
+    write(&store, &kind(LONG), [(at, 99.0)].into_iter());
+    assert_eq!(value_of(), value, "in memory");
+    live_all(&bench, &store, 1);
+    assert_eq!(value_of(), value, "looked through");
+    write(&store, &kind(LONG), [(at + MINUTE_MS, 7.0)].into_iter());
+    for _ in 0..6 {
+        live_all(&bench, &store, 1);
+        assert_eq!(value_of(), value);
+    }
+}
+
+#[test]
+fn what_yields_in_a_window_that_overwrites_yields_to_what_is_kept() {
+    let bench = bench(true);
+    let store = bench.open();
+    live_all(&bench, &store, 8);
+    let at = BEGIN + DAY_MS + 10 * MINUTE_MS;
+    let value_of = || stored(&store, &kind(LONG), range(at, at))[0].1;
+    let value = value_of();
+    write(&store, &kind(LONG), [(at, 99.0)].into_iter());
+    let mut batch = WriteBatch { conflict: Conflict::Overwrite, ..WriteBatch::default() };
+    batch.push(store.series_id(&kind(LONG)).unwrap(), at + MINUTE_MS, 7.0);
+    store.append(&batch).unwrap().ticket.wait_blocking().unwrap();
+    assert_eq!(value_of(), value, "in memory");
+    live_all(&bench, &store, 1);
+    assert_eq!(value_of(), value);
 }
 
 #[test]
