@@ -72,6 +72,16 @@ fn rules(bytes: &[u8]) -> Result<Keeping, ApiError> {
     if rules.policies.len() > POLICIES_MAX {
         return Err(ApiError::bad_data(format!("at most {POLICIES_MAX} policies")));
     }
+    let tiers = rules.tiers.iter().map(|tier| tier.resolution_ms).collect::<Vec<_>>();
+    let times = rules.tiers.iter().flat_map(|tier| [tier.resolution_ms, tier.retention_ms]);
+    let mut times = times.chain(rules.policies.iter().map(|policy| policy.raw_ms)).chain([rules.raw_ms]);
+    if times.any(|ms| ms <= 0) {
+        return Err(ApiError::bad_data("every time is a number of milliseconds above 0"));
+    }
+    let mut kept = rules.policies.iter().flat_map(|policy| policy.tiers_ms.iter().flatten());
+    if let Some(unknown) = kept.find(|resolution_ms| !tiers.contains(resolution_ms)) {
+        return Err(ApiError::bad_data(format!("tiers_ms: there is no tier of {unknown} ms among `tiers`")));
+    }
     let policy = |rule: PolicyRule| {
         let matchers = parse_selector(&rule.selector).map_err(|error| ApiError::parameter("match", error))?;
         Ok(Policy { matchers, retention_ms: rule.raw_ms, tiers: rule.tiers_ms })
@@ -83,4 +93,23 @@ fn rules(bytes: &[u8]) -> Result<Keeping, ApiError> {
         tiers: rules.tiers.into_iter().map(tier).collect(),
         policies: Policies::new(policies),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_cannot_be_meant_are_refused_with_what_is_wrong() {
+        let refused = |text: &str| rules(text.as_bytes()).unwrap_err().message;
+        assert!(refused("{}").contains("raw_ms"));
+        assert!(refused(r#"{"raw_ms": -1}"#).contains("above 0"));
+        let tiers = r#""tiers": [{"resolution_ms": 60000, "retention_ms": 9}]"#;
+        let policy = |rest: &str| format!(r#"{{"raw_ms": 5, {tiers}, "policies": [{{{rest}}}]}}"#);
+        assert!(refused(&policy(r#""match": "{", "raw_ms": 1"#)).contains("match"));
+        assert!(refused(&policy(r#""match": "a", "raw_ms": 0"#)).contains("above 0"));
+        assert!(refused(&policy(r#""match": "a", "raw_ms": 1, "tiers_ms": [5]"#)).contains("no tier of 5 ms"));
+        let kept = rules(policy(r#""match": "a", "raw_ms": 1, "tiers_ms": [60000]"#).as_bytes()).unwrap();
+        assert_eq!((kept.retention_ms, kept.tiers.len(), kept.policies.iter().count()), (5, 1, 1));
+    }
 }

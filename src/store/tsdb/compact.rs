@@ -146,13 +146,18 @@ impl Tsdb {
         let bytes = || shared.places.read().files.iter().map(|block| block.file_bytes()).sum();
         let mut done = Compacted { bytes_before: bytes(), ..Compacted::default() };
         let mut tasks = shared.all_tasks();
-        tasks.extend(shared.trimming(true));
-        while let Some(task) = tasks.pop()
-            && !progress.cancelled.load(Ordering::Relaxed)
-        {
-            shared.check_room(task.bytes())?;
-            done.merges += u64::from(shared.merge(&task, progress)?);
-        }
+        let mut run = |tasks: &mut Vec<Task>| -> Result<(), StoreError> {
+            while let Some(task) = tasks.pop()
+                && !progress.cancelled.load(Ordering::Relaxed)
+            {
+                shared.check_room(task.bytes())?;
+                done.merges += u64::from(shared.merge(&task, progress)?);
+            }
+            Ok(())
+        };
+        run(&mut tasks)?;
+        // Merges leave out what is over: what is left is in blocks that none took.
+        run(&mut shared.trimming(true))?;
         while !progress.cancelled.load(Ordering::Relaxed)
             && let Some(build) = shared.due_build(&[], true)
         {

@@ -74,8 +74,10 @@ impl Shared {
             return Err(StoreError::TombstoneLimit { limit: TOMBSTONES_MAX });
         }
         // What was taken out of the head before is older than what is taken now, and must be in a file too.
-        for frozen in self.places.read().sealing.clone() {
-            self.write_frozen(&frozen)?;
+        // Let go of here: in the head of the loop the lock would be held throughout it, and writing wants it.
+        let waiting = self.places.read().sealing.clone();
+        for frozen in &waiting {
+            self.write_frozen(frozen)?;
         }
         let taken = self.take_out(deletion);
         taken.logged.wait_blocking()?;
