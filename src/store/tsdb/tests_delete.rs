@@ -88,6 +88,20 @@ fn calls_of(work: impl Fn(&Tsdb)) -> u64 {
 }
 
 #[test]
+fn a_deletion_writes_the_windows_that_could_not_be_sealed_before() {
+    let bench = Bench::new();
+    let store = prepare(&bench);
+    let after = without(&contents(&store), &deletion());
+    bench.vfs.break_down();
+    assert!(store.seal_all().is_err());
+    assert!(!store.shared.places.read().sealing.is_empty());
+    bench.vfs.heal();
+    store.delete(&deletion()).unwrap();
+    assert!(store.shared.places.read().sealing.is_empty());
+    assert_eq!(contents(&store), after);
+}
+
+#[test]
 fn an_error_or_a_power_cut_at_any_call_of_a_deletion_leaves_all_or_nothing() {
     let calls = calls_of(|store| store.delete(&deletion()).unwrap());
     assert!(calls > 30, "{calls}");
