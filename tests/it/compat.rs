@@ -174,6 +174,9 @@ fn directories_of_every_version_open_with_their_answers() {
     assert!(versions > 0, "there is at least one");
 }
 
+/// Of any file: later than all there are.
+const LATER: u8 = 9;
+
 #[test]
 fn a_directory_of_a_later_version_is_refused_with_a_clear_word_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
@@ -204,17 +207,17 @@ fn a_directory_of_a_later_version_is_refused_with_a_clear_word_and_left_alone() 
         bytes[end..].copy_from_slice(&crc);
     };
     change(&log, &|bytes| {
-        bytes[8] = 2;
+        bytes[8] = LATER;
         seal(&mut bytes[..64]);
     });
     for name in ["checkpoint", "checkpoint.copy", "exemplars"] {
         change(&data.join(name), &|bytes| {
-            bytes[7] = 2;
+            bytes[7] = LATER;
             seal(bytes);
         });
     }
     change(&block, &|bytes| {
-        bytes[8] = 2;
+        bytes[8] = LATER;
         let end = bytes.len();
         (bytes[end - 1], bytes[16 + 151]) = (b'2', b'2');
     });
