@@ -203,7 +203,7 @@ fn debians_prometheus_federates_from_us() {
     let pushed = eventually("what was pushed to us, in Prometheus", timeout, || asked("federated_total"));
     let expected = serde_json::json!({"__name__": "federated_total", "code": "200", "job": "federated", "zone": "a"});
     assert_eq!((&pushed[0]["metric"], &pushed[0]["value"][1]), (&expected, &serde_json::json!("7")));
-    let up = eventually("its scrape of us", timeout, || asked("up{job=%22federate%22}"));
+    let up = eventually("its scrape of us", timeout, || asked("up%7Bjob=%22federate%22%7D"));
     assert_eq!(up[0]["value"][1], "1");
 }
 
